@@ -37,6 +37,12 @@ impl<S: Clone + Send + Sync + 'static> Routes<S> {
         self.add(("PUT", MethodFilter::PUT), path, handler)
     }
 
+    /// Adds the handler of `PATCH` for that path.
+    #[must_use]
+    pub fn patch<T: 'static>(self, path: &'static str, handler: impl Handler<T, S>) -> Self {
+        self.add(("PATCH", MethodFilter::PATCH), path, handler)
+    }
+
     /// Adds the handler of `DELETE` for that path.
     #[must_use]
     pub fn delete<T: 'static>(self, path: &'static str, handler: impl Handler<T, S>) -> Self {

@@ -79,6 +79,8 @@ pub enum AccountEvent {
     SessionStarted,
     /// A device signed out, or its session was ended.
     SessionEnded,
+    /// The user has changed the privacy settings.
+    PrivacyChanged,
 }
 
 impl Codec {
@@ -159,6 +161,9 @@ impl Codec {
             AccountEvent::SessionStarted => {
                 self.encode(SchemaKind::SessionStartedV1, &SessionStartedV1 { id, user, time })
             }
+            AccountEvent::PrivacyChanged => {
+                self.encode(SchemaKind::PrivacyChangedV1, &PrivacyChangedV1 { id, user, time })
+            }
             AccountEvent::SessionEnded => self.encode(SchemaKind::SessionEndedV1, &SessionEndedV1 { id, user, time }),
         }
     }
@@ -178,6 +183,10 @@ impl Codec {
             SchemaKind::SessionStartedV1 => {
                 let SessionStartedV1 { id, user, time } = Self::read(kind, datum)?;
                 (id, user, time, AccountEvent::SessionStarted)
+            }
+            SchemaKind::PrivacyChangedV1 => {
+                let PrivacyChangedV1 { id, user, time } = Self::read(kind, datum)?;
+                (id, user, time, AccountEvent::PrivacyChanged)
             }
             SchemaKind::SessionEndedV1 => {
                 let SessionEndedV1 { id, user, time } = Self::read(kind, datum)?;

@@ -53,6 +53,7 @@ record_types! {
     }
     WatchV1 = "watch" v "1" { users: Vec<Uuid>, partition: i32 }
     PresenceV1 = "presence" v "1" { node: Uuid, states: Vec<StateV1> }
+    PrivacyChangedV1 = "privacy_changed" v "1" { id: Uuid, user: Uuid, time: i64 }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -170,7 +171,8 @@ impl Codec {
             | SchemaKind::TypingV1
             | SchemaKind::TypingV2
             | SchemaKind::WatchV1
-            | SchemaKind::PresenceV1 => Err(misplaced(kind)),
+            | SchemaKind::PresenceV1
+            | SchemaKind::PrivacyChangedV1 => Err(misplaced(kind)),
         };
         Ok(MessageRecord::Event(Box::new(read?)))
     }

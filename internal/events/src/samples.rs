@@ -57,6 +57,7 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
         AccountEvent::Registered { name: "ann".into(), display_name: "Ann".into() },
         AccountEvent::SessionStarted,
         AccountEvent::SessionEnded,
+        AccountEvent::PrivacyChanged,
     ];
     for what in accounts {
         let event = UserEvent { id: Uuid::from_bytes([7; 16]), user: user(1), time_ms: 1_700_000_000_000, what };

@@ -17,7 +17,10 @@ fn read(codec: &Codec, kind: SchemaKind, headers: &[Header], payload: &[u8]) -> 
             let delivery = codec.read_delivery(headers, payload).unwrap().unwrap();
             format!("Some({})", delivery_in_full(&delivery))
         }
-        SchemaKind::UserRegisteredV1 | SchemaKind::SessionStartedV1 | SchemaKind::SessionEndedV1 => {
+        SchemaKind::UserRegisteredV1
+        | SchemaKind::SessionStartedV1
+        | SchemaKind::SessionEndedV1
+        | SchemaKind::PrivacyChangedV1 => {
             format!("{:?}", codec.read_user_event(headers, payload).unwrap())
         }
         SchemaKind::TypingV1 | SchemaKind::TypingV2 | SchemaKind::WatchV1 | SchemaKind::PresenceV1 => {
@@ -94,6 +97,7 @@ fn the_ids_without_a_registry_stay_as_they_are() {
         "TypingV2",
         "WatchV1",
         "PresenceV1",
+        "PrivacyChangedV1",
     ];
     assert_eq!(names, pinned);
 }

@@ -322,6 +322,7 @@ impl Relay {
                     AccountEvent::Registered { .. } => "registered",
                     AccountEvent::SessionStarted => "signed_in",
                     AccountEvent::SessionEnded => "signed_out",
+                    AccountEvent::PrivacyChanged => "privacy_changed",
                 };
                 Some((event.user, protocol::FeedFrame::Account { event: name.to_owned(), time: event.time_ms }))
             }),

@@ -17,7 +17,7 @@ use crate::ConfigFault;
 /// An entry that allows every origin.
 const ANY: &str = "*";
 /// The methods and headers that a page of another origin may use.
-const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, DELETE");
+const METHODS: HeaderValue = HeaderValue::from_static("GET, POST, PUT, PATCH, DELETE");
 const HEADERS: HeaderValue = HeaderValue::from_static("authorization, content-type, x-request-id, traceparent");
 /// The headers of an answer that a page may read, beside those that it always may.
 const EXPOSED: HeaderValue = HeaderValue::from_static("x-request-id, retry-after");

@@ -50,6 +50,26 @@ pub struct PasswordBody {
     pub new_password: Secret,
 }
 
+/// What others may know of the user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivacyBody {
+    /// Who may know how present the user is: `everyone` or `nobody`.
+    pub presence: String,
+    /// Whether the user is offline to all others for now.
+    pub invisible: bool,
+}
+
+/// A request to change what others may know; what it does not name stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrivacyChange {
+    /// Who may know how present the user is: `everyone` or `nobody`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub presence: Option<String>,
+    /// Whether the user is offline to all others for now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub invisible: Option<bool>,
+}
+
 /// The active sessions of a user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionList {

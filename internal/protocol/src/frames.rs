@@ -255,7 +255,7 @@ pub enum FeedFrame {
     },
     /// An event of the user's account. Delivered at least once, so it may repeat.
     Account {
-        /// `registered`, `signed_in`, `signed_out`.
+        /// `registered`, `signed_in`, `signed_out`, `privacy_changed`.
         event: String,
         /// The time of the event, milliseconds since the Unix epoch.
         #[serde(deserialize_with = "integer")]

@@ -21,8 +21,8 @@ mod signals;
 mod text;
 
 pub use accounts::{
-    Credentials, ListedSessionBody, PasswordBody, RefreshBody, Registration, SessionBody, SessionList, UserBody,
-    UserList,
+    Credentials, ListedSessionBody, PasswordBody, PrivacyBody, PrivacyChange, RefreshBody, Registration, SessionBody,
+    SessionList, UserBody, UserList,
 };
 pub use batched::BatchedFrame;
 pub use bodies::{

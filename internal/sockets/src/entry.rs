@@ -166,6 +166,8 @@ impl Renderer {
         };
         if let Some((conversation, _)) = event_key {
             self.members.fed(conversation, frame);
+        } else {
+            self.members.fed_account(&recipients, frame);
         }
         if recipients.is_empty() {
             // A plain keyed record, which any producer may append: it is for the user of its key.

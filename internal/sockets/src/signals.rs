@@ -31,6 +31,7 @@
 //! | users in one record of a watch or of presences | another record |
 //! | changes of one user's presence: one in [`PRESENCE_EVERY`] | the newest is told then |
 //! | presences that wait for a socket: one for each user that it watches | the newest counts |
+//! | look-ups of privacy settings, and users of one | they wait for their turn |
 //! | look-ups of who shares a conversation with a watcher | they wait for their turn |
 //!
 //! # Presence
@@ -69,7 +70,7 @@ use events::{Codec, Delivery, Encoded, SignalRecord};
 use protocol::SignalFrame;
 use store::SharedStore;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -78,7 +79,7 @@ use crate::metrics::{Metrics, SignalFate};
 use crate::partition::Log;
 use crate::text_frame::TextFrame;
 use mailbox::{Mailbox, Mailboxes};
-use members::{Asked, Members};
+use members::{Asked, Members, PrivacyChanges};
 use presence::{Presences, Reports};
 use rate::SignalRate;
 use watching::{Asks, Watching};
@@ -95,6 +96,10 @@ pub const SIGNALS_BURST: u32 = 20;
 pub const SIGNALS_PER_SECOND: u32 = 2;
 /// Users in one record of a watch or of presences.
 const RECORD_USERS_MAX: usize = 1_000;
+/// Look-ups of privacy settings that run at the same time; each is of at most [`PRIVACY_LOOK_UP_USERS_MAX`] users.
+const PRIVACY_LOOK_UPS_MAX: usize = 4;
+/// Users of one such look-up, of whom 8 are asked for at a time. Others are looked up after it.
+const PRIVACY_LOOK_UP_USERS_MAX: usize = 500;
 /// Watches of sockets for which it is looked up at the same time who shares a conversation.
 const SHARING_LOOK_UPS_MAX: usize = 8;
 
@@ -110,6 +115,9 @@ pub(crate) struct Signals {
     /// For look-ups of who shares a conversation.
     store: SharedStore,
     sharing: Semaphore,
+    /// For look-ups of who shows their presence.
+    showing: Semaphore,
+    privacy_changes: Arc<PrivacyChanges>,
     /// An id of this node, drawn anew at each start.
     node: Uuid,
     begun: Instant,
@@ -146,9 +154,11 @@ impl Signals {
         let Needs { log, store, members, codec, clock, entropy, metrics, tasks, stop } = needs;
         let barrier = Barrier::new(Arc::clone(&log.0), Arc::clone(&store));
         Arc::new(Self {
+            privacy_changes: members.privacy_changes(),
             members: Members::new(Arc::clone(&store), barrier, members),
             store,
             sharing: Semaphore::new(SHARING_LOOK_UPS_MAX),
+            showing: Semaphore::new(PRIVACY_LOOK_UPS_MAX),
             node: Uuid::from_bytes(entropy.bytes()),
             begun: Instant::now(),
             presences: Mutex::new(Presences::new(Instant::now())),
@@ -331,7 +341,7 @@ impl Signals {
     }
 
     /// A node wants to know about users, who may be here.
-    fn wanted(&self, users: &[UserId], partition: u32) {
+    fn wanted(self: &Arc<Self>, users: &[UserId], partition: u32) {
         if partition as usize >= self.partitions.len() {
             return self.metrics.signal(SignalFate::Unreadable);
         }
@@ -340,6 +350,7 @@ impl Signals {
             self.metrics.signal(SignalFate::TooMany);
         }
         self.report(Reports::from([(partition, states)]));
+        self.look_up_privacy();
     }
 
     /// A node says how present users are there.
@@ -348,19 +359,62 @@ impl Signals {
     }
 
     async fn tick_on_and_on(self: Arc<Self>) {
+        let mut next = Instant::now() + PRESENCE_EVERY;
         let ticking = async {
             loop {
-                sleep(PRESENCE_EVERY).await;
-                self.tick();
+                tokio::select! {
+                    () = sleep_until(next) => {
+                        next += PRESENCE_EVERY;
+                        self.tick();
+                    }
+                    users = self.privacy_changes.next() => self.privacy_changed(&users),
+                }
             }
         };
         self.stop.run_until_cancelled(ticking).await;
     }
 
+    /// Users have changed their settings: what is known of them is looked up again, in both directions.
+    fn privacy_changed(self: &Arc<Self>, users: &BTreeSet<UserId>) {
+        for user in users {
+            self.presences().privacy_changed(*user);
+            let again = self.watching().privacy_changed(*user);
+            for (socket, user, users) in again {
+                self.look_up(socket, user, users);
+            }
+        }
+        self.look_up_privacy();
+    }
+
+    /// Looks up in the background whether others may know of those about whom they want to, and tells them.
+    fn look_up_privacy(self: &Arc<Self>) {
+        // Where none is free, the next tick begins it.
+        let Ok(permit) = self.showing.try_acquire() else { return };
+        let users = self.presences().unknown(PRIVACY_LOOK_UP_USERS_MAX);
+        drop(permit);
+        if users.is_empty() {
+            return;
+        }
+        let signals = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let looking = async {
+                let Ok(_permit) = signals.showing.acquire().await else { return };
+                let found = sharing::who_shows(&signals.store, users).await;
+                for (user, changes, shows) in found {
+                    signals.presences().knows(user, changes, shows);
+                }
+                let reports = signals.presences().tick(Instant::now(), signals.clock.now_ms());
+                signals.report(reports);
+            };
+            signals.stop.run_until_cancelled(looking).await;
+        });
+    }
+
     fn tick(self: &Arc<Self>) {
         let now = Instant::now();
-        let reports = self.presences().tick(now);
+        let reports = self.presences().tick(now, self.clock.now_ms());
         self.report(reports);
+        self.look_up_privacy();
         let (asks, again) = self.watching().tick(|user| self.partition(user), now);
         self.ask(asks);
         for (socket, user, users) in again {

@@ -12,7 +12,7 @@ pub(crate) struct Migration {
 }
 
 /// The tables that do not belong to an incarnation.
-pub(crate) const BASE: [Migration; 6] = [
+pub(crate) const BASE: [Migration; 7] = [
     Migration { number: 1, name: "base/0001_store", text: include_str!("../../../schemas/cql/base/0001_store.cql") },
     Migration { number: 2, name: "base/0002_holds", text: include_str!("../../../schemas/cql/base/0002_holds.cql") },
     Migration { number: 3, name: "base/0003_users", text: include_str!("../../../schemas/cql/base/0003_users.cql") },
@@ -26,6 +26,11 @@ pub(crate) const BASE: [Migration; 6] = [
         number: 6,
         name: "base/0006_token_families",
         text: include_str!("../../../schemas/cql/base/0006_token_families.cql"),
+    },
+    Migration {
+        number: 7,
+        name: "base/0007_privacy",
+        text: include_str!("../../../schemas/cql/base/0007_privacy.cql"),
     },
 ];
 
@@ -121,13 +126,14 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 10] = [
+    const PINNED: [&str; 11] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
         "base/0004_sessions 1dd55e56",
         "base/0005_drops 2c9c7f29",
         "base/0006_token_families d2f7f79f",
+        "base/0007_privacy ba7b69b1",
         "derived/0001_rows a9d195cf",
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",

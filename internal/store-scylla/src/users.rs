@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
-use store::{Account, AccountCreated, Malformed, OutboxRow, StoreError, UserStore};
+use store::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, StoreError, UserStore};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
@@ -28,6 +28,8 @@ pub(crate) struct UserTables {
     account: PreparedStatement,
     set_password: PreparedStatement,
     pub(crate) sessions: SessionTables,
+    privacy: PreparedStatement,
+    set_privacy: PreparedStatement,
     add_outbox: PreparedStatement,
     outbox: PreparedStatement,
     remove_outbox: PreparedStatement,
@@ -57,6 +59,8 @@ impl UserTables {
             set_password: conditional("UPDATE {base}.accounts SET password_hash = ? WHERE id = ? IF password_hash = ?")
                 .await?,
             sessions: SessionTables::prepare(cql).await?,
+            privacy: plain("SELECT presence, invisible FROM {base}.privacy WHERE account = ?").await?,
+            set_privacy: plain("INSERT INTO {base}.privacy (account, presence, invisible) VALUES (?, ?, ?)").await?,
             add_outbox: plain(
                 "INSERT INTO {base}.outbox (shard, id, account, account_name, payload) VALUES (?, ?, ?, ?, ?)",
             )
@@ -141,6 +145,22 @@ impl UserStore for ScyllaStore {
             }
             outcome => outcome,
         }
+    }
+
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError> {
+        type Cells = (Option<String>, Option<bool>);
+        let row = self.cql.first::<Cells>(&self.users.privacy, (user.uuid(),)).await?;
+        let Some((presence, invisible)) = row else { return Ok(Privacy::default()) };
+        // What a newer program calls otherwise is shown to nobody.
+        let presence =
+            presence.map_or(Audience::Everyone, |name| Audience::from_name(&name).unwrap_or(Audience::Nobody));
+        Ok(Privacy { presence, invisible: invisible.unwrap_or(false) })
+    }
+
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+        let Privacy { presence, invisible } = privacy;
+        self.cql.execute(&self.users.set_privacy, (user.uuid(), presence.name(), invisible)).await?;
+        Ok(())
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

@@ -97,6 +97,7 @@ const CASES: &[Case] = &[
     shared("one of many takes a name", |f| Box::pin(users::one_of_many_takes_a_name(f))),
     shared("a session's secret is replaced once", |f| Box::pin(users::rotation(f))),
     shared("one of many replaces a secret", |f| Box::pin(users::one_of_many_rotates(f))),
+    shared("privacy settings are kept", |f| Box::pin(users::privacy(f))),
     shared("a password is replaced once", |f| Box::pin(users::passwords(f))),
     shared("a user's sessions", |f| Box::pin(users::a_users_sessions(f))),
     shared("ended sessions are named by their minute", |f| Box::pin(users::ended_sessions(f))),

@@ -85,6 +85,7 @@ struct Kept {
     ended_sessions: RankedTable,
     session_cuts: RankedTable,
     drops: RankedTable,
+    privacy: RankedTable,
 }
 
 impl Kept {
@@ -104,6 +105,7 @@ impl Kept {
             ended_sessions: slot(8, "ended_sessions")?,
             session_cuts: slot(9, "session_cuts")?,
             drops: slot(10, "drops")?,
+            privacy: slot(11, "privacy")?,
         })
     }
 }

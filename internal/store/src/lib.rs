@@ -56,7 +56,7 @@ pub use replaced::{is_of_another_incarnation, replaced, still_current};
 pub use rows::{BUCKET_SLOTS, CELL_SETS, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
 pub use timeline::{Direction, Head, LastMessage, Mark, Page, UserConversation};
-pub use users::{Account, AccountCreated, OutboxRow, UserStore};
+pub use users::{Account, AccountCreated, Audience, OutboxRow, Privacy, UserStore};
 pub use value::{Value, ValueRef};
 
 /// A shared handle to a store.

@@ -20,6 +20,53 @@ pub struct Account {
     pub created_ms: i64,
 }
 
+/// Who may know something about a user.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Audience {
+    /// Everybody who shares a conversation with them.
+    #[default]
+    Everyone,
+    /// Nobody.
+    Nobody,
+}
+
+impl Audience {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Everyone, Self::Nobody];
+
+    /// Its name on the wire and in the store.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Everyone => "everyone",
+            Self::Nobody => "nobody",
+        }
+    }
+
+    /// The one of that name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|audience| audience.name() == name)
+    }
+}
+
+/// The settings of an account about what others may know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Privacy {
+    /// Who may know how present the user is.
+    pub presence: Audience,
+    /// Whether the user is offline to all others for now.
+    pub invisible: bool,
+}
+
+impl Privacy {
+    /// Whether others are told how present the user is; and so whether the user is told it of others.
+    #[must_use]
+    pub fn shows_presence(self) -> bool {
+        self.presence == Audience::Everyone && !self.invisible
+    }
+}
+
 /// The result of creating an account.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AccountCreated {
@@ -63,6 +110,12 @@ pub trait UserStore: SessionStore {
 
     /// Replaces the account's password hash if it is still `expected`, atomically; returns whether it was.
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError>;
+
+    /// The privacy settings of the account; the default ones for an account that has set none.
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError>;
+
+    /// Replaces the privacy settings of the account. Of several writes at the same time the last one counts.
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError>;
 
     /// Adds an event to the outbox.
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError>;

@@ -11,7 +11,7 @@ use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Re
 
 use crate::{
     Account, AccountCreated, Applied, CellWrites, Consumer, Dropped, Entry, Head, Hold, Incarnations, ListedSession,
-    Mark, OutboxRow, Page, Session, SharedStore, Source, StoreError, UserConversation, Value,
+    Mark, OutboxRow, Page, Privacy, Session, SharedStore, Source, StoreError, UserConversation, Value,
 };
 
 /// A type that implements this trait is a [`crate::Store`]. Each method that it does not override calls the inner
@@ -242,6 +242,14 @@ pub trait StoreWrapper: Send + Sync + 'static {
 
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
         self.each(self.inner().set_password(user, expected, hash)).await
+    }
+
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError> {
+        self.each(self.inner().privacy(user)).await
+    }
+
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+        self.each(self.inner().set_privacy(user, privacy)).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

@@ -13,6 +13,7 @@ mod hasher;
 mod metrics;
 mod outbox;
 mod passwords;
+mod privacy;
 mod queue;
 mod rate_limits;
 mod refresh_token;

@@ -41,6 +41,7 @@ enum PayloadEvent {
     Registered { name: String, display_name: String },
     SessionStarted,
     SessionEnded,
+    PrivacyChanged,
 }
 
 impl Outbox {
@@ -56,6 +57,7 @@ impl Outbox {
             }
             AccountEvent::SessionStarted => PayloadEvent::SessionStarted,
             AccountEvent::SessionEnded => PayloadEvent::SessionEnded,
+            AccountEvent::PrivacyChanged => PayloadEvent::PrivacyChanged,
         };
         let payload = Payload { time_ms: self.clock.now_ms(), trace: trace.to_string(), what };
         OutboxRow {
@@ -112,6 +114,7 @@ pub(crate) fn read(row: &OutboxRow) -> Result<(UserEvent, String), serde_json::E
         PayloadEvent::Registered { name, display_name } => AccountEvent::Registered { name, display_name },
         PayloadEvent::SessionStarted => AccountEvent::SessionStarted,
         PayloadEvent::SessionEnded => AccountEvent::SessionEnded,
+        PayloadEvent::PrivacyChanged => AccountEvent::PrivacyChanged,
     };
     let event = UserEvent { id: Uuid::from_bytes(row.id), user: row.user, time_ms: payload.time_ms, what };
     Ok((event, payload.trace))

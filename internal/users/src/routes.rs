@@ -3,7 +3,7 @@
 use api::Routes;
 
 use crate::app::App;
-use crate::{accounts, session_list, sessions};
+use crate::{accounts, privacy, session_list, sessions};
 
 /// Method and path of every route; health routes are the runtime's.
 #[must_use]
@@ -12,5 +12,5 @@ pub fn route_table() -> Vec<(&'static str, &'static str)> {
 }
 
 pub(crate) fn routes() -> Routes<App> {
-    accounts::routes().merge(sessions::routes()).merge(session_list::routes())
+    accounts::routes().merge(sessions::routes()).merge(session_list::routes()).merge(privacy::routes())
 }

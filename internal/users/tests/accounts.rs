@@ -9,6 +9,7 @@ use auth::{SigningKey, Verifier};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use environment::Entropy;
+use events::AccountEvent;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 use world::faulty::{Fault, FaultyStore};
@@ -48,6 +49,28 @@ async fn a_user_registers_signs_in_is_seen_and_signs_out() {
         .await;
     assert_eq!(signed_out.status, StatusCode::NO_CONTENT);
     service.refresh(&refreshed.text("refresh_token")).await.refused("session_ended");
+    service.stop().await;
+}
+
+#[tokio::test]
+async fn a_user_says_what_others_may_know_and_a_change_is_announced() {
+    let world = World::new().await;
+    let service = world.start().await;
+    let user = service.register("ada").await;
+    let token = service.sign_in("ada", PASSWORD).await.text("access_token");
+    let path = "/v1/users/me/privacy";
+    let settings = |presence: &str, invisible: bool| json!({ "presence": presence, "invisible": invisible });
+    assert_eq!(service.get(path, &token).await.body, settings("everyone", false));
+    let change = async |wish| service.call(Method::PATCH, path, Some(&token), Some(wish)).await;
+    assert_eq!(change(json!({ "invisible": true })).await.body, settings("everyone", true));
+    assert_eq!(change(json!({ "presence": "nobody" })).await.body, settings("nobody", true), "what is not named stays");
+    assert_eq!(service.get(path, &token).await.body, settings("nobody", true));
+    change(json!({ "presence": "friends" })).await.refused("invalid");
+    assert_eq!(service.get(path, &token).await.body, settings("nobody", true));
+    service.call(Method::PATCH, path, None, Some(json!({}))).await.refused("unauthorized");
+    let events = world.events_of(user, 4).await;
+    let what: Vec<_> = events.iter().map(|(event, ..)| event.what.clone()).collect();
+    assert_eq!(what[2..], [AccountEvent::PrivacyChanged, AccountEvent::PrivacyChanged]);
     service.stop().await;
 }
 

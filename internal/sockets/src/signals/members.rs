@@ -1,6 +1,7 @@
 //! The recipients of a signal: the members of its conversation, looked up in the background and cached for a
 //! moment.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,7 +13,7 @@ use environment::seeded_bugs::{Bug, seeded};
 use lru::LruCache;
 use protocol::FeedFrame;
 use store::SharedStore;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
 /// How long the members of a conversation are used after they were looked up.
@@ -27,6 +28,8 @@ const LOOK_UP_WAIT: Duration = Duration::from_secs(2);
 const APPLIED_WAIT: Duration = Duration::from_millis(1_500);
 /// The most signals that wait for one look-up.
 const WAITING_MAX: usize = 16;
+/// The account event after which privacy settings are looked up again.
+const PRIVACY_CHANGED: &str = "privacy_changed";
 
 /// Looks up the members of conversations.
 pub(super) struct Members {
@@ -39,7 +42,14 @@ pub(super) struct Members {
 /// The members that were looked up. Cheap to clone; clones share the cache. The readers of the feed invalidate its
 /// entries when members change.
 #[derive(Debug, Clone)]
-pub(crate) struct MembersCache(Arc<Mutex<Known>>);
+pub(crate) struct MembersCache(Arc<Mutex<Known>>, Arc<PrivacyChanges>);
+
+/// The users whose feed shows that they have changed their privacy settings, until the node's signals take them.
+#[derive(Debug, Default)]
+pub(super) struct PrivacyChanges {
+    users: Mutex<BTreeSet<UserId>>,
+    wake: Notify,
+}
 
 #[derive(Debug)]
 struct Known {
@@ -155,7 +165,24 @@ impl Members {
 impl MembersCache {
     pub(crate) fn new() -> Self {
         let known = Known { conversations: LruCache::new(REMEMBERED_MAX), look_ups: 0 };
-        Self(Arc::new(Mutex::new(known)))
+        Self(Arc::new(Mutex::new(known)), Arc::default())
+    }
+
+    /// Called for each frame of the feed that is about no conversation.
+    pub(crate) fn fed_account(&self, recipients: &[UserId], frame: &str) {
+        // Most such frames are read marks: only a few are parsed.
+        if frame.contains(PRIVACY_CHANGED)
+            && let Ok(FeedFrame::Account { event, .. }) = serde_json::from_str(frame)
+            && event == PRIVACY_CHANGED
+        {
+            self.1.users().extend(recipients);
+            self.1.wake.notify_one();
+        }
+    }
+
+    /// Where those changes are taken.
+    pub(super) fn privacy_changes(&self) -> Arc<PrivacyChanges> {
+        Arc::clone(&self.1)
     }
 
     /// Called for each frame of the feed of that conversation: if it changes the members, the cached ones are
@@ -169,6 +196,23 @@ impl MembersCache {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PrivacyChanges {
+    /// Waits until users have changed their settings. Cancel safe.
+    pub(super) async fn next(&self) -> BTreeSet<UserId> {
+        loop {
+            let users = std::mem::take(&mut *self.users());
+            if !users.is_empty() {
+                return users;
+            }
+            self.wake.notified().await;
+        }
+    }
+
+    fn users(&self) -> MutexGuard<'_, BTreeSet<UserId>> {
+        self.users.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

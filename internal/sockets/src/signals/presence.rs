@@ -46,6 +46,14 @@ struct Present {
     offline: Option<(Instant, i64)>,
     status: Status,
     since_ms: i64,
+    /// Whether others may know it; `None` until it is looked up.
+    shows: Option<bool>,
+    /// Whether that is being looked up.
+    looks_up: bool,
+    /// The number of changes of the privacy settings: a look-up that was begun before one of them does not count.
+    changes: u64,
+    /// Whether others were told that the user is here.
+    told: bool,
 }
 
 impl Present {
@@ -65,7 +73,16 @@ impl Presences {
         if self.present.len() >= PRESENT_MAX && !self.present.contains_key(&user) {
             return false;
         }
-        let fresh = || Present { devices: BTreeMap::new(), offline: None, status: Status::Offline, since_ms: now_ms };
+        let fresh = || Present {
+            devices: BTreeMap::new(),
+            offline: None,
+            status: Status::Offline,
+            since_ms: now_ms,
+            shows: None,
+            looks_up: false,
+            changes: 0,
+            told: false,
+        };
         let present = self.present.entry(user).or_insert_with(fresh);
         present.devices.insert(device, status);
         if let Some((at, _)) = present.offline.take() {
@@ -106,18 +123,22 @@ impl Presences {
                 continue;
             }
             self.wanted.entry(*user).or_default().insert(partition, now + WATCH_KEPT);
-            let Some(present) = self.present.get(user) else { continue };
-            if self.is_quiet(now) {
-                self.changed.insert(*user);
-            } else {
-                states.push(present.state(*user));
+            let quiet = self.is_quiet(now);
+            let Some(present) = self.present.get_mut(user) else { continue };
+            match present.shows {
+                Some(false) => {}
+                Some(true) if !quiet => {
+                    present.told = true;
+                    states.push(present.state(*user));
+                }
+                Some(true) | None => drop(self.changed.insert(*user)),
             }
         }
         (states, beyond)
     }
 
     /// What has changed since the last tick, for each partition that wants to know it.
-    pub(super) fn tick(&mut self, now: Instant) -> Reports {
+    pub(super) fn tick(&mut self, now: Instant, now_ms: i64) -> Reports {
         while let Some((at, user)) = self.gone.first().copied().filter(|(at, _)| *at <= now) {
             self.gone.remove(&(at, user));
             if let Some(present) = self.present.get_mut(&user)
@@ -136,15 +157,64 @@ impl Presences {
             return reports;
         }
         for user in std::mem::take(&mut self.changed) {
-            let Some(present) = self.present.get(&user) else { continue };
-            for partition in self.wanted.get(&user).into_iter().flat_map(BTreeMap::keys) {
-                reports.entry(*partition).or_default().push(present.state(user));
+            let Some(present) = self.present.get_mut(&user) else { continue };
+            let wanted = self.wanted.get(&user);
+            let state = match present.shows {
+                Some(true) => Some(present.state(user)),
+                // Who does not show it any more is offline from now on.
+                _ if present.status == Status::Offline => present.told.then(|| present.state(user)),
+                Some(false) => {
+                    present.told.then_some(Presence { user, status: Status::Offline, since_ms: Some(now_ms) })
+                }
+                None => {
+                    if wanted.is_some() {
+                        self.changed.insert(user); // until it is looked up
+                    }
+                    continue;
+                }
+            };
+            if let Some(state) = state {
+                present.told = state.status != Status::Offline;
+                for partition in wanted.into_iter().flat_map(BTreeMap::keys) {
+                    reports.entry(*partition).or_default().push(state);
+                }
             }
             if present.status == Status::Offline {
                 self.present.remove(&user);
             }
         }
         reports
+    }
+
+    /// Users about whom others want to know, and for whom it is to be looked up now whether they may: at most so many,
+    /// each with the number of changes until now.
+    pub(super) fn unknown(&mut self, most: usize) -> Vec<(UserId, u64)> {
+        let mut unknown = Vec::new();
+        for user in self.changed.iter().filter(|user| self.wanted.contains_key(user)) {
+            let Some(present) = self.present.get_mut(user) else { continue };
+            if unknown.len() < most && present.shows.is_none() && !present.looks_up {
+                present.looks_up = true;
+                unknown.push((*user, present.changes));
+            }
+        }
+        unknown
+    }
+
+    /// The result of a look-up; `None`: it has failed, and is to be repeated.
+    pub(super) fn knows(&mut self, user: UserId, changes: u64, shows: Option<bool>) {
+        if let Some(present) = self.present.get_mut(&user).filter(|present| present.changes == changes) {
+            (present.shows, present.looks_up) = (shows, false);
+            self.changed.insert(user);
+        }
+    }
+
+    /// The user has changed the privacy settings.
+    pub(super) fn privacy_changed(&mut self, user: UserId) {
+        if let Some(present) = self.present.get_mut(&user) {
+            (present.shows, present.looks_up) = (None, false);
+            present.changes += 1;
+            self.changed.insert(user);
+        }
     }
 
     fn is_quiet(&self, now: Instant) -> bool {
@@ -166,6 +236,13 @@ mod tests {
         Presence { user: user(number), status, since_ms: Some(since_ms) }
     }
 
+    /// Looks up that all users about whom others want to know show it.
+    fn look_up(node: &mut Presences) {
+        for (user, changes) in node.unknown(usize::MAX) {
+            node.knows(user, changes, Some(true));
+        }
+    }
+
     /// A node that is not quiet any more, and now.
     fn grown() -> (Presences, Instant) {
         let begun = Instant::now();
@@ -176,23 +253,26 @@ mod tests {
     fn the_strongest_device_counts_and_is_told_to_who_wants_to_know() {
         let (mut node, now) = grown();
         assert!(node.says(user(1), 1, Status::Online, 100));
-        assert_eq!(node.tick(now), Reports::new(), "nobody has asked");
+        assert_eq!(node.tick(now, 900), Reports::new(), "nobody has asked");
+        assert_eq!(node.want(&[user(1), user(2)], 7, now), (Vec::new(), 0));
+        look_up(&mut node);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Online, 100)]);
         assert_eq!(node.want(&[user(1), user(2)], 7, now), (vec![presence(1, Status::Online, 100)], 0));
-        assert_eq!(node.tick(now), Reports::new(), "that was an answer already");
+        assert_eq!(node.tick(now, 900), Reports::new(), "that was an answer already");
         node.says(user(1), 2, Status::Idle, 200);
-        assert_eq!(node.tick(now), Reports::new(), "the weaker one of two");
+        assert_eq!(node.tick(now, 900), Reports::new(), "the weaker one of two");
         node.says(user(1), 2, Status::Dnd, 300);
         node.want(&[user(1)], 3, now);
         let state = vec![presence(1, Status::Dnd, 300)];
-        assert_eq!(node.tick(now), Reports::from([(3, state.clone()), (7, state)]));
+        assert_eq!(node.tick(now, 900), Reports::from([(3, state.clone()), (7, state)]));
         node.says(user(1), 2, Status::Online, 400);
         node.says(user(1), 2, Status::Dnd, 500);
-        assert_eq!(node.tick(now)[&3], [presence(1, Status::Dnd, 500)], "one record of what has changed twice");
+        assert_eq!(node.tick(now, 900)[&3], [presence(1, Status::Dnd, 500)], "one record of what has changed twice");
         node.leaves(user(1), 2, now, 600);
-        assert_eq!(node.tick(now)[&3], [presence(1, Status::Online, 600)]);
-        assert_eq!(node.tick(now + WATCH_KEPT), Reports::new());
+        assert_eq!(node.tick(now, 900)[&3], [presence(1, Status::Online, 600)]);
+        assert_eq!(node.tick(now + WATCH_KEPT, 900), Reports::new());
         node.says(user(1), 1, Status::Idle, 700);
-        assert_eq!(node.tick(now + WATCH_KEPT), Reports::new(), "nobody wants to know it any more");
+        assert_eq!(node.tick(now + WATCH_KEPT, 900), Reports::new(), "nobody wants to know it any more");
     }
 
     #[test]
@@ -200,18 +280,19 @@ mod tests {
         let (mut node, mut now) = grown();
         node.want(&[user(1)], 7, now);
         node.says(user(1), 1, Status::Idle, 100);
-        assert_eq!(node.tick(now)[&7], [presence(1, Status::Idle, 100)]);
+        look_up(&mut node);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Idle, 100)]);
         node.leaves(user(1), 1, now, 200);
         now += OFFLINE_AFTER - SECOND;
         node.want(&[user(1)], 7, now);
-        assert_eq!(node.tick(now), Reports::new());
+        assert_eq!(node.tick(now, 900), Reports::new());
         node.says(user(1), 2, Status::Idle, 300);
         now += OFFLINE_AFTER;
-        assert_eq!(node.tick(now), Reports::new(), "the device has come back");
+        assert_eq!(node.tick(now, 900), Reports::new(), "the device has come back");
         node.want(&[user(1)], 7, now);
         node.leaves(user(1), 2, now, 400);
         now += OFFLINE_AFTER;
-        assert_eq!(node.tick(now)[&7], [presence(1, Status::Offline, 400)]);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Offline, 400)]);
         assert!(node.present.is_empty() && node.gone.is_empty(), "and is forgotten");
         node.leaves(user(1), 2, now, 500);
     }
@@ -225,9 +306,41 @@ mod tests {
         }
         let users: Vec<_> = (0..100).map(user).collect();
         assert_eq!(node.want(&users, 7, begun), (Vec::new(), 0));
-        assert_eq!(node.tick(begun + QUIET_AFTER_START - SECOND), Reports::new());
-        assert_eq!(node.tick(begun + QUIET_AFTER_START)[&7].len(), 100);
-        assert_eq!(node.tick(begun + QUIET_AFTER_START), Reports::new());
+        look_up(&mut node);
+        assert_eq!(node.tick(begun + QUIET_AFTER_START - SECOND, 900), Reports::new());
+        assert_eq!(node.tick(begun + QUIET_AFTER_START, 900)[&7].len(), 100);
+        assert_eq!(node.tick(begun + QUIET_AFTER_START, 900), Reports::new());
+    }
+
+    #[test]
+    fn who_does_not_show_it_is_told_of_to_nobody() {
+        let (mut node, now) = grown();
+        node.says(user(1), 1, Status::Online, 100);
+        node.want(&[user(1)], 7, now);
+        assert_eq!(node.tick(now, 900), Reports::new(), "it is not known yet whether anybody may know");
+        let [(found, changes)] = node.unknown(10)[..] else { panic!("one is looked up") };
+        assert_eq!(node.unknown(10), [], "once");
+        node.knows(found, changes, None);
+        assert_eq!(node.unknown(10), [(found, changes)], "and again where it has failed");
+        // A change while it is looked up: what was found before does not count.
+        node.privacy_changed(user(1));
+        node.knows(found, changes, Some(true));
+        assert_eq!(node.tick(now, 900), Reports::new());
+        look_up(&mut node);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Online, 100)]);
+        // Now the user hides, and is offline at once, in the same words as others; then nothing is told any more.
+        let hide = |node: &mut Presences, shows| {
+            node.privacy_changed(user(1));
+            let [(found, changes)] = node.unknown(10)[..] else { panic!("one is looked up") };
+            node.knows(found, changes, Some(shows));
+        };
+        hide(&mut node, false);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Offline, 900)]);
+        node.says(user(1), 1, Status::Dnd, 200);
+        assert_eq!(node.tick(now, 900), Reports::new());
+        assert_eq!(node.want(&[user(1)], 7, now), (Vec::new(), 0));
+        hide(&mut node, true);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Dnd, 200)]);
     }
 
     #[test]
@@ -236,8 +349,9 @@ mod tests {
         let crowd: Vec<_> = (0..PRESENT_MAX as u128 + 10).map(user).collect();
         assert_eq!(crowd.iter().filter(|user| node.says(**user, 1, Status::Online, 1)).count(), PRESENT_MAX);
         let (states, beyond) = node.want(&crowd, 7, now);
-        assert_eq!((states.len(), beyond), (WANTED_MAX, 10));
-        node.tick(now + WATCH_KEPT);
+        assert_eq!((states.len(), beyond), (0, 10));
+        assert_eq!(node.unknown(10).len(), 10, "and so many are looked up at a time");
+        node.tick(now + WATCH_KEPT, 900);
         assert_eq!(node.want(&crowd[..10], 7, now).1, 0, "and given back");
     }
 }

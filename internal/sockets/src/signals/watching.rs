@@ -52,6 +52,8 @@ struct Watcher {
     look_up_at: Instant,
     /// Whether that is being done.
     looks_up: bool,
+    /// Whether it is to be done again after that, for all users.
+    again: bool,
 }
 
 /// Whether a watcher may know about a user.
@@ -100,6 +102,7 @@ impl Watching {
             list: BTreeMap::new(),
             look_up_at: now + SHARING_KEPT,
             looks_up: false,
+            again: false,
         });
         let left: Vec<UserId> = watcher.list.keys().filter(|user| !users.contains(user)).copied().collect();
         for user in &left {
@@ -158,9 +161,27 @@ impl Watching {
             self.may(socket, *user, *may, silent_at.max(now + ANSWER_WAIT), now);
         }
         if let Some(watcher) = self.watchers.get_mut(&socket) {
+            if std::mem::take(&mut watcher.again) {
+                return watcher.list.keys().copied().collect();
+            }
             watcher.looks_up = false;
         }
         self.look_up(socket)
+    }
+
+    /// The user has changed the privacy settings. Returns the sockets for which it is to be looked up again whether the
+    /// user may know anything.
+    pub(super) fn privacy_changed(&mut self, user: UserId) -> Vec<LookUp> {
+        let mut again = Vec::new();
+        for (socket, watcher) in self.watchers.iter_mut().filter(|(_, watcher)| watcher.user == user) {
+            if watcher.looks_up {
+                watcher.again = true;
+            } else {
+                watcher.looks_up = true;
+                again.push((*socket, user, watcher.list.keys().copied().collect()));
+            }
+        }
+        again
     }
 
     fn may(&mut self, socket: u64, user: UserId, may: bool, silent_at: Instant, now: Instant) {

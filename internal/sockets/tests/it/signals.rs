@@ -12,7 +12,7 @@ use events::topics::{self, DELIVERIES, MESSAGES, SIGNALS, spec_of};
 use events::{Codec, Delivery};
 use protocol::{DoingName, FeedFrame, FeedKind, SignalFrame};
 use serde_json::json;
-use store::{Applied, Row, Source};
+use store::{Applied, Privacy, Row, Source};
 use tokio::time::sleep;
 
 use crate::common::{
@@ -208,6 +208,42 @@ async fn presence_is_told_across_nodes_to_who_shares_a_conversation() {
     until("it is not told", || here.count(&fate("not_asked")) >= 1).await;
     here.stop().await;
     there.stop().await;
+}
+
+/// Who hides is offline to others at once, and they to them; until they show themselves again.
+#[tokio::test]
+async fn who_hides_is_offline_and_sees_nobody() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let (ann, bob) = (user_of(0, 0), user_of(1, 1));
+    members(&world, &[(ann, true), (bob, true)]).await;
+    let (mut anns, mut bobs) = (hearing(&world, &node, ann).await, hearing(&world, &node, bob).await);
+    anns.say(&watches(&[bob])).await;
+    bobs.say(&watches(&[ann])).await;
+    assert_eq!(next_presence(&mut anns).await, presence(bob, Status::Online));
+    assert_eq!(next_presence(&mut bobs).await, presence(ann, Status::Online));
+    let hidden = Privacy { invisible: true, ..Privacy::default() };
+    for (privacy, status) in [(hidden, Status::Offline), (Privacy::default(), Status::Online)] {
+        // As the user service and the fan-out do it: first the row, then the event.
+        world.store.set_privacy(bob, privacy).await.unwrap();
+        let frame = FeedFrame::Account { event: "privacy_changed".into(), time: 1 };
+        let frame = serde_json::to_string(&frame).unwrap();
+        let delivery = Delivery { recipients: vec![bob], event_key: None, frame };
+        append_to(&*world.log, DELIVERIES, partition_of_user(bob), world.codec.delivery(&delivery)).await;
+        assert_eq!(next_presence(&mut anns).await, presence(bob, status));
+        let mut told = Vec::new();
+        while told.len() < 2 {
+            told.push(bobs.hear_news().await);
+        }
+        let shown = |said: &Said| matches!(said, Said::Signal(frame) if is_presence(frame, ann, status));
+        assert!(told.iter().any(shown), "{told:?}");
+        assert!(told.iter().any(|said| matches!(said, Said::Feed(_))), "{told:?}");
+    }
+    node.stop().await;
+}
+
+fn is_presence(frame: &SignalFrame, of: UserId, is: Status) -> bool {
+    matches!(frame, SignalFrame::Presence { user, status, .. } if *user == of && Status::from(*status) == is)
 }
 
 /// A flood of signals is shed; commands and the feed of the same socket go on.

@@ -3,7 +3,10 @@
 use environment::Clock;
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
-use crate::{Account, AccountCreated, ENDED_BUCKET_MS, ListedSession, OutboxRow, ReplacedToken, Session, TokenFamily};
+use crate::{
+    Account, AccountCreated, Audience, ENDED_BUCKET_MS, ListedSession, OutboxRow, Privacy, ReplacedToken, Session,
+    TokenFamily,
+};
 
 /// A session lifetime longer than the suite runs.
 const SESSION_MS: i64 = 86_400_000;
@@ -130,6 +133,21 @@ pub(super) async fn passwords(fixture: Fixture) {
     assert_eq!(store.account_by_name(&ann.name).await.unwrap(), Some(expected.clone()));
     store.create_account(&ann, &event).await.unwrap();
     assert_eq!(store.account(ann.id).await.unwrap(), Some(expected), "a creation finished late changes nothing");
+}
+
+pub(super) async fn privacy(fixture: Fixture) {
+    let store = &fixture.store;
+    let (ann, bob) = (account(&fixture, "ann").0.id, account(&fixture, "bob").0.id);
+    assert_eq!(store.privacy(ann).await.unwrap(), Privacy::default(), "who has set nothing shows everything");
+    let hidden = Privacy { presence: Audience::Nobody, invisible: false };
+    store.set_privacy(ann, hidden).await.unwrap();
+    let invisible = Privacy { presence: Audience::Everyone, invisible: true };
+    store.set_privacy(bob, invisible).await.unwrap();
+    assert_eq!(store.privacy(ann).await.unwrap(), hidden);
+    assert_eq!(store.privacy(bob).await.unwrap(), invisible);
+    store.set_privacy(bob, Privacy::default()).await.unwrap();
+    assert!(store.privacy(bob).await.unwrap().shows_presence());
+    assert!(!hidden.shows_presence() && !invisible.shows_presence());
 }
 
 pub(super) async fn a_users_sessions(fixture: Fixture) {

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::embedded::EmbeddedStore;
 use crate::embedded::codec::{Fields, Parse};
-use crate::{Account, AccountCreated, Malformed, OutboxRow, StoreError, UserStore};
+use crate::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, StoreError, UserStore};
 
 #[async_trait]
 impl UserStore for EmbeddedStore {
@@ -67,6 +67,20 @@ impl UserStore for EmbeddedStore {
         change.await
     }
 
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError> {
+        let found = self.get(&self.kept()?.privacy, user.as_bytes())?;
+        Ok(found.map(|value| decode_privacy(&value)).transpose()?.unwrap_or_default())
+    }
+
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+        let table = self.kept()?.privacy.clone();
+        let change = self.change(Durability::Power, move |changes| {
+            changes.put(&table, user.as_bytes().to_vec(), encode_privacy(privacy));
+            Ok(())
+        });
+        change.await
+    }
+
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {
         let (outbox, event) = (self.kept()?.outbox.clone(), event.clone());
         let change = self.change(Durability::Power, move |changes| {
@@ -105,6 +119,18 @@ fn decode_account(id: UserId, value: &[u8]) -> Result<Account, Malformed> {
         password_hash: fields.text("password_hash")?,
         created_ms: fields.number("created")?,
     })
+}
+
+fn encode_privacy(privacy: Privacy) -> Vec<u8> {
+    let fields = Fields::default().bytes(privacy.presence.name().as_bytes());
+    fields.number(i64::from(privacy.invisible)).finish()
+}
+
+fn decode_privacy(value: &[u8]) -> Result<Privacy, Malformed> {
+    let mut fields = Parse::new("privacy", value);
+    // What a newer program calls otherwise is shown to nobody.
+    let presence = Audience::from_name(&fields.text("presence")?).unwrap_or(Audience::Nobody);
+    Ok(Privacy { presence, invisible: fields.number("invisible")? != 0 })
 }
 
 fn encode_outbox(event: &OutboxRow) -> Vec<u8> {

@@ -9,7 +9,7 @@ use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Re
 use super::Following;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Session, SessionStore,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, Session, SessionStore,
     SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 
@@ -247,6 +247,14 @@ impl UserStore for Following {
 
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
         self.root().set_password(user, expected, hash).await
+    }
+
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError> {
+        self.root().privacy(user).await
+    }
+
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+        self.root().set_privacy(user, privacy).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

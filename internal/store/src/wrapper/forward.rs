@@ -8,7 +8,7 @@ use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Re
 use super::StoreWrapper;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Session, SessionStore,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, Session, SessionStore,
     SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
 };
 
@@ -240,6 +240,14 @@ impl<S: StoreWrapper> UserStore for S {
 
     async fn set_password(&self, user: UserId, expected: &str, hash: &str) -> Result<bool, StoreError> {
         StoreWrapper::set_password(self, user, expected, hash).await
+    }
+
+    async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError> {
+        StoreWrapper::privacy(self, user).await
+    }
+
+    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+        StoreWrapper::set_privacy(self, user, privacy).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

@@ -60,6 +60,7 @@ fn courses(bug: Bug) -> (Vec<(Setup, Course)>, u64) {
         Bug::ListBeyondMembership => (vec![left_while_reading()], 8),
         Bug::SignalMovesCursor => (vec![typing_while_one_is_removed()], 2),
         Bug::SignalToWhoWasRemoved => (vec![typing_while_one_is_removed()], 2),
+        Bug::SignalOnDurablePath => (vec![typing_while_one_is_removed()], 2),
         _ => (Vec::new(), 0),
     }
 }
