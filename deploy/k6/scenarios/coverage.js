@@ -19,7 +19,8 @@ export const HEARD = [
 
 /** Events, by kind. */
 export const KINDS = [
-  'created', 'joined', 'left', 'role_changed', 'title_changed', 'message', 'edited', 'deleted', 'reacted', 'withdrawn',
+  'created', 'joined', 'left', 'role_changed', 'title_changed', 'message', 'edited', 'deleted', 'withdrawn',
+  'reaction_added', 'reaction_removed',
 ];
 
 /** Error codes, over the socket or HTTP. */
@@ -32,6 +33,7 @@ export const CODES = [
 
 /** @type {Record<string, string>} frames and codes that `smoke` does not cause, and why */
 export const LEFT_OUT = {
+  reacted: 'comes of a log from before version 3 of the rules',
   ping: 'comes after half a minute of silence',
   batch: 'comes where frames happen to wait together; the other scenarios have many',
   too_slow: 'takes a request that does not come to its end',
@@ -39,6 +41,7 @@ export const LEFT_OUT = {
   origin_forbidden: 'takes a browser',
   too_many_invitations: 'takes a hundred groups',
   full: 'takes a full group',
+  too_many_reactions: 'takes twenty emojis',
   held: 'takes a record of a newer version in the log',
   retry: 'passes, and is tried again',
   rate_limited: 'passes, and is tried again',

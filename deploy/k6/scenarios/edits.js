@@ -9,7 +9,7 @@ const LATE_ONE_IN = 5;
 const LATE_MS = 5_000;
 const PICTURES_WITHIN_MS = 20_000;
 
-/** @typedef {{ body: string, deleted: boolean, reactions: Map<string, string>, changed: number }} Shown */
+/** @typedef {{ body: string, deleted: boolean, reactions: Set<string>, changed: number }} Shown */
 
 /** What a device shows of each message: `schemas/PROTOCOL.md`, "How an event changes what is kept". */
 class Picture {
@@ -22,13 +22,13 @@ class Picture {
   lay(frame) {
     if (frame.type !== 'event') return;
     const { kind, seq, id, author, target, body = '', emoji } = frame;
-    if (kind === 'message') this.messages.set(id, { body, deleted: false, reactions: new Map(), changed: seq });
+    if (kind === 'message') this.messages.set(id, { body, deleted: false, reactions: new Set(), changed: seq });
     const message = this.messages.get(target);
     if (message === undefined || seq <= message.changed) return;
     if (kind === 'edited') message.body = body;
-    else if (kind === 'deleted') Object.assign(message, { body: '', deleted: true, reactions: new Map() });
-    else if (kind === 'reacted' && emoji === '') message.reactions.delete(author);
-    else if (kind === 'reacted') message.reactions.set(author, emoji);
+    else if (kind === 'deleted') Object.assign(message, { body: '', deleted: true, reactions: new Set() });
+    else if (kind === 'reaction_added') message.reactions.add(`${author} ${emoji}`);
+    else if (kind === 'reaction_removed') message.reactions.delete(`${author} ${emoji}`);
     else return;
     message.changed = seq;
   }
@@ -46,7 +46,7 @@ class Picture {
     const picture = new Picture();
     for (const { kind, id, body, deleted = false, reactions = [], changed } of entries) {
       if (kind !== 'message') continue;
-      const by = new Map(reactions.map((/** @type {any} */ { user, emoji }) => [user, emoji]));
+      const by = new Set(reactions.map((/** @type {any} */ { user, emoji }) => `${user} ${emoji}`));
       picture.messages.set(id, { body, deleted, reactions: by, changed });
     }
     return picture;
@@ -104,7 +104,7 @@ async function live(author, other, conversation, intendedMs, turn) {
       break;
     case 2:
       await other.command({ type: 'react', conversation, target, emoji: '👍' });
-      await other.command({ type: 'unreact', conversation, target });
+      await other.command({ type: 'unreact', conversation, target, emoji: '👍' });
       break;
     default:
       await author.command({ type: 'delete', conversation, target });

@@ -98,8 +98,8 @@ async function messageLife(world, [ann, bob, cem], conversation, heard) {
   await by(bob, { type: 'send', body: 'an answer', reply_to: target });
   await by(ann, { type: 'edit', target, body: `${said.body.slice(0, -1)},"edited":true}` });
   await by(bob, { type: 'react', target, emoji: '👍' });
-  await by(bob, { type: 'unreact', target });
-  for (const kind of ['edited', 'reacted']) world.check(kind, await heard.soon(cem, { kind, target }));
+  await by(bob, { type: 'unreact', target, emoji: '👍' });
+  for (const kind of ['edited', 'reaction_added', 'reaction_removed']) world.check(kind, await heard.soon(cem, { kind, target }));
   const gone = bob.sayIn(conversation);
   await gone;
   await by(bob, { type: 'delete', target: gone.id });

@@ -45,7 +45,7 @@ test('every frame of the documents is covered or left out for a reason', () => {
   agree(HEARD, frames('send'));
 });
 
-test('every kind of event of the documents is covered', () => {
+test('every kind of event of the documents is covered or left out for a reason', () => {
   agree(KINDS, named(asyncapi.components.schemas.EventKind));
 });
 
@@ -55,6 +55,7 @@ test('every error code of the documents is covered or left out for a reason', ()
 });
 
 test('nothing is left out that the documents do not have', () => {
-  const documented = [...frames('send'), ...named(openapi.components.schemas.ErrorCode)];
+  const kinds = named(asyncapi.components.schemas.EventKind);
+  const documented = [...frames('send'), ...kinds, ...named(openapi.components.schemas.ErrorCode)];
   assert.deepEqual(Object.keys(LEFT_OUT).filter((name) => !documented.includes(name)), []);
 });

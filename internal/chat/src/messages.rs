@@ -5,7 +5,7 @@ use axum::Extension;
 use axum::extract::State;
 use domain::{CommandId, ConversationId};
 use process::TraceParent;
-use protocol::{CommandBody, CommandFrame, CommandKind, EditBody, ReactBody, SendBody};
+use protocol::{CommandBody, CommandFrame, CommandKind, EditBody, ReactBody, SendBody, UnreactBody};
 
 use crate::service::{Chat, Logged};
 
@@ -63,7 +63,7 @@ async fn unreact(
     caller: Caller,
     Extension(trace): Extension<TraceParent>,
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
-    Query(CommandBody { id }): Query<CommandBody>,
+    Query(UnreactBody { id, emoji }): Query<UnreactBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Unreact { target })).await
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Unreact { target, emoji })).await
 }

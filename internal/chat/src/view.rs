@@ -31,6 +31,7 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
         users: Vec::new(),
         edited: entry.edited_ms.filter(|_| !withheld),
         deleted: entry.deleted && !withheld,
+        deleted_by: entry.deleted_by.filter(|_| !withheld),
         reactions: Vec::new(),
         withheld,
     };
@@ -92,6 +93,7 @@ mod tests {
             changed: seq(changed),
             edited_ms,
             deleted,
+            deleted_by: None,
             reactions: vec![MessageReaction { user, emoji: "!".into() }],
         }
     }

@@ -55,7 +55,7 @@ async fn a_conversation_from_its_creation_to_its_messages() {
     assert_eq!(message["reactions"], json!([{ "user": ann.id, "emoji": "👍" }]));
     assert!(message["changed"].as_u64().unwrap() > edit.get());
     let withdrawn = world.id();
-    let path = format!("/v1/conversations/{c}/messages/{id}/reaction?id={withdrawn}");
+    let path = format!("/v1/conversations/{c}/messages/{id}/reaction?id={withdrawn}&emoji=%F0%9F%91%8D");
     assert_eq!(ann.call(Method::DELETE, &path, Value::Null).await.status, StatusCode::ACCEPTED);
     ann.seq_of(c, withdrawn).await;
     assert!(ann.history(c, "").await.body["entries"][1].get("reactions").is_none());

@@ -45,6 +45,7 @@ fn every_field_of_an_entry_is_described() {
         users: vec![user],
         edited: Some(1),
         deleted: true,
+        deleted_by: Some(user),
         reactions: vec![protocol::ReactionBody { user, emoji: "!".to_owned() }],
         withheld: true,
     };

@@ -114,11 +114,20 @@ impl Client {
         ))
     }
 
-    /// Removes the user's reaction.
+    /// Removes one of the user's reactions.
     ///
     /// # Errors
     /// As [`Self::submit`].
-    pub fn unreact(&mut self, conversation: ConversationId, target: CommandId) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Unreact { target }))
+    pub fn unreact(
+        &mut self,
+        conversation: ConversationId,
+        target: CommandId,
+        emoji: &str,
+    ) -> Result<CommandId, ClientError> {
+        self.submit(CommandFrame::new(
+            self.mint(),
+            conversation,
+            CommandKind::Unreact { target, emoji: emoji.to_owned() },
+        ))
     }
 }

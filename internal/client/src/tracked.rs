@@ -112,6 +112,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::MethodNotAllowed
         | ErrorCode::NameTaken
         | ErrorCode::NotMember
+        | ErrorCode::TooManyReactions
         | ErrorCode::Forbidden
         | ErrorCode::Already
         | ErrorCode::Exists

@@ -146,6 +146,7 @@ impl View {
             users: Vec::new(),
             edited: None,
             deleted: false,
+            deleted_by: None,
             reactions: Vec::new(),
             withheld: false,
         };
@@ -167,7 +168,10 @@ impl View {
             FeedKind::Message { body, reply_to } => {
                 of(EntryBody { body: Some(body.clone()), reply_to: *reply_to, ..entry("message") }, self)
             }
-            FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => self.lose(*target),
+            FeedKind::Edited { target, body: None }
+            | FeedKind::Reacted { target, emoji: None }
+            | FeedKind::ReactionAdded { target, emoji: None }
+            | FeedKind::ReactionRemoved { target, emoji: None } => self.lose(*target),
             FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
                 // A row may already show a deletion although its `changed` is lower, and the edit before the
                 // deletion comes after the row.
@@ -177,13 +181,17 @@ impl View {
             }),
             FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
                 (entry.body, entry.deleted, entry.reactions) = (Some(MessageText::default()), true, Vec::new());
+                entry.deleted_by = Some(*author).filter(|author| *author != entry.author);
             }),
             FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
                 entry.reactions.retain(|reaction| reaction.user != *author);
-                if !emoji.is_empty() && !entry.deleted {
-                    entry.reactions.push(ReactionBody { user: *author, emoji: emoji.clone() });
-                    entry.reactions.sort_by_key(|reaction| reaction.user);
-                }
+                add_reaction(entry, *author, emoji);
+            }),
+            FeedKind::ReactionAdded { target, emoji: Some(emoji) } => {
+                self.change(*target, *seq, |entry| add_reaction(entry, *author, emoji))
+            }
+            FeedKind::ReactionRemoved { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
+                entry.reactions.retain(|reaction| reaction.user != *author || reaction.emoji != *emoji);
             }),
             FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
         };
@@ -204,6 +212,8 @@ impl View {
             | FeedKind::Edited { .. }
             | FeedKind::Deleted { .. }
             | FeedKind::Reacted { .. }
+            | FeedKind::ReactionAdded { .. }
+            | FeedKind::ReactionRemoved { .. }
             | FeedKind::Withdrawn {} => {}
         }
     }
@@ -249,6 +259,15 @@ impl View {
         change(entry);
         entry.changed = seq;
         vec![Change::Changed(entry.clone())]
+    }
+}
+
+/// Adds a reaction, unless there is none to add or it is there.
+fn add_reaction(entry: &mut EntryBody, user: UserId, emoji: &str) {
+    let reaction = ReactionBody { user, emoji: emoji.to_owned() };
+    if !emoji.is_empty() && !entry.deleted && !entry.reactions.contains(&reaction) {
+        entry.reactions.push(reaction);
+        entry.reactions.sort();
     }
 }
 

@@ -41,6 +41,10 @@ pub async fn read_facts(
                 versions.extend(unwritten());
                 answers.learn(past, versions.into_iter().collect(), as_of);
             }
+            FactsLookup::ReadEmojis(message, slot) => {
+                let read = access.store("read emojis", |store| store.emojis(conversation, slot, message, as_of));
+                loaded.emojis.keep(message, read.await?);
+            }
         }
     }
 }

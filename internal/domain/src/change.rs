@@ -34,8 +34,10 @@ pub enum Change {
         seq: Seq,
         /// The message's slot.
         slot: u64,
+        /// The user who deleted it, if that is not its author. Since version 3 of the rules.
+        by: Option<UserId>,
     },
-    /// The author's reaction to a message.
+    /// A reaction of the author to a message.
     Reaction {
         /// The message's id.
         id: CommandId,
@@ -43,8 +45,10 @@ pub enum Change {
         seq: Seq,
         /// The message's slot.
         slot: u64,
-        /// The emoji; empty when the reaction was removed.
+        /// The emoji.
         emoji: String,
+        /// What becomes of it.
+        change: ReactionChange,
     },
     /// A user's membership.
     Member {
@@ -62,6 +66,21 @@ pub enum Change {
         /// The row of the id.
         row: IdRow,
     },
+}
+
+/// What an event does to the author's reactions to one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReactionChange {
+    /// The emoji is the author's only reaction from now on; an empty one means that there is none. Before version 3
+    /// of the rules, everybody had at most one reaction to a message.
+    Only,
+    /// The emoji is among the author's reactions. Since version 3.
+    Added {
+        /// Whether nobody ever reacted to the message with this emoji since version 3 of the rules.
+        is_new: bool,
+    },
+    /// The emoji is not among the author's reactions. Since version 3.
+    Removed,
 }
 
 impl Change {

@@ -1,11 +1,12 @@
-//! The domain: ids, seqs, cursors, the reducer that judges every event by the rules of conversations, and the id
-//! cache that makes the reducer's duplicate check cheap.
+//! The domain: ids, seqs, cursors, the reducer that judges every event by the rules of conversations, and the caches
+//! that make the reducer's facts cheap.
 //!
 //! This crate has no I/O, no clock and no randomness: the storage consumer and the fan-out run this code over the
 //! same log and must come to the same decisions, today and at any replay.
 
 mod change;
 mod cursor;
+mod emoji_cache;
 mod event;
 mod id_cache;
 mod ids;
@@ -20,14 +21,17 @@ pub mod kinds;
 pub mod limits;
 pub mod words;
 
-pub use change::Change;
+pub use change::{Change, ReactionChange};
 pub use cursor::{Cursor, CursorError, Fingerprint};
+pub use emoji_cache::{EMOJI_CACHE_MESSAGES_MAX, EmojiCache};
 pub use event::{Appended, Event};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
 pub use kinds::{Action, Kind, PayloadHash};
 pub use message_text::MessageText;
-pub use reducer::{Decision, Effects, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of};
+pub use reducer::{
+    Decision, Effects, Emojis, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of,
+};
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
 pub use signal::{
     Doing, OFFLINE_AFTER, PRESENCE_EVERY, Presence, SIGNAL_SHOWN, Signal, Status, TYPING_EVERY, TYPING_MEMBERS_MAX,

@@ -7,6 +7,9 @@ pub const BODY_BYTES_MAX: usize = 16 * 1024;
 pub const TITLE_BYTES_MAX: usize = 256;
 /// Bytes of a reaction (UTF-8): room for the longest emoji sequences.
 pub const EMOJI_BYTES_MAX: usize = 64;
+/// Different emojis that a message takes in its time. One that everybody has removed keeps its place, so that memory
+/// and rows of a message are bounded by this, whatever is added and removed.
+pub const EMOJIS_PER_MESSAGE_MAX: usize = 20;
 /// Members named in one event; a larger change takes several events.
 pub const MEMBERS_PER_EVENT_MAX: usize = 256;
 /// Members of a conversation. Bounded, because deliveries list their recipients.

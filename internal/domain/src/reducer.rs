@@ -12,8 +12,8 @@ use crate::{Appended, Change, ConversationState, Event, IdRow, PayloadHash, Role
 /// The newest version of the rules that programs know and write. An event under a newer version is not judged.
 ///
 /// Where a version differs from the one before, the code asks for the event's own version. Comments in `kinds` and
-/// at [`apply`] say what version 2 changed; events of version 1 keep being judged by version 1.
-pub const RULES_NEWEST: u32 = 2;
+/// at [`apply`] say what each version changed; events keep being judged by their own.
+pub const RULES_NEWEST: u32 = 3;
 
 /// The version after [`RULES_NEWEST`], for tests only: no program writes it or judges by it. Under it every member
 /// may add members, so two versions side by side lead to different memberships, and a program that judges by the
@@ -30,6 +30,17 @@ pub struct Facts {
     pub target: Option<IdRow>,
     /// The answer to [`past_of`]; `false` where that is `None`.
     pub past: bool,
+    /// What the message that is reacted to has taken: [`crate::EmojiCache::fact`].
+    pub emojis: Emojis,
+}
+
+/// The emojis that a message has taken since version 3 of the rules, removed ones included.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Emojis {
+    /// Whether the event's emoji is one of them.
+    pub has_it: bool,
+    /// How many there are.
+    pub count: usize,
 }
 
 /// The question about the author's memberships before the one in the state.
@@ -76,6 +87,18 @@ pub fn past_of(
     target
         .filter(|row| row.seq < member.since && row.author != event.author && row.deleted.is_none())
         .map(|row| Past::At(row.seq))
+}
+
+/// The place of the message whose emojis must be known to judge the event, as of the event before: its seq and slot. For
+/// most events there is none.
+pub(crate) fn emojis_of(event: &Event, first: Option<&IdRow>, target: Option<&IdRow>) -> Option<(Seq, u64)> {
+    if event.rules < 3 || first.is_some() || event.action.kind() != Kind::AddReaction {
+        return None;
+    }
+    match target {
+        Some(IdRow { seq, stands: Stands::Message { slot }, deleted: None, .. }) => Some((*seq, *slot)),
+        Some(_) | None => None,
+    }
 }
 
 /// The event is under rules that this code does not know: its conversation is held, never skipped.
@@ -126,13 +149,15 @@ pub enum Refusal {
     NoSuchMessage,
     /// The target is another author's.
     NotAuthor,
+    /// The message has taken as many different emojis as it can.
+    TooManyReactions,
     /// A field is empty, too long or contradicts the conversation's id.
     Invalid,
 }
 
 impl Refusal {
     /// All the reasons.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -145,6 +170,7 @@ impl Refusal {
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
+        Self::TooManyReactions,
         Self::Invalid,
     ];
 
@@ -170,6 +196,7 @@ impl Refusal {
             Self::Full => "full",
             Self::NoSuchMessage => "no_such_message",
             Self::NotAuthor => "not_author",
+            Self::TooManyReactions => "too_many_reactions",
             Self::Invalid => "invalid",
         }
     }

@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS,
-    IdCache, IdRow, Lookup, RULES_NEWEST, Role, Seq, apply, past_of,
+    Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, EmojiCache, Event, Facts,
+    ID_CACHE_SPAN_MS, IdCache, IdRow, Lookup, RULES_NEWEST, ReactionChange, Role, Seq, apply, past_of,
 };
 use workload::{Random, Reference, Stories, StoryConfig};
 
@@ -42,6 +42,18 @@ impl Rows {
         versions
     }
 
+    /// The emojis that a message had taken by then.
+    fn emojis(&self, conversation: ConversationId, message: Seq, as_of: Seq) -> BTreeSet<String> {
+        let accepted = self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of);
+        let added = accepted.flat_map(|(_, changes)| changes).filter_map(|change| match change {
+            Change::Reaction { seq, emoji, change: ReactionChange::Added { .. }, .. } if *seq == message => {
+                Some(emoji.clone())
+            }
+            _ => None,
+        });
+        added.collect()
+    }
+
     fn ids(&self, conversation: ConversationId, as_of: Seq) -> BTreeMap<CommandId, IdRow> {
         let mut ids: BTreeMap<CommandId, IdRow> = BTreeMap::new();
         for (seq, changes) in self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of) {
@@ -63,6 +75,7 @@ impl Rows {
 struct Consumer {
     state: ConversationState,
     ids: IdCache,
+    emojis: EmojiCache,
 }
 
 impl Consumer {
@@ -70,7 +83,8 @@ impl Consumer {
         let as_of = appended.seq.before().unwrap();
         let t0 = appended.append_time_ms - ID_CACHE_SPAN_MS;
         let ids = rows.ids(event.conversation, as_of).into_iter().filter(|(id, _)| id.stamp_ms() >= t0);
-        Self { state: rows.state(event.conversation, as_of), ids: IdCache::new(t0, ids) }
+        let (state, ids) = (rows.state(event.conversation, as_of), IdCache::new(t0, ids));
+        Self { state, ids, emojis: EmojiCache::default() }
     }
 
     fn fact(&mut self, rows: &Rows, event: &Event, id: CommandId, as_of: Seq) -> Option<IdRow> {
@@ -90,8 +104,14 @@ impl Consumer {
         let target = event.action.target().and_then(|id| self.fact(rows, event, id, as_of));
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(rows.memberships(event), as_of));
-        let effects = apply(&self.state, event, appended, &Facts { first, target, past }, RULES_NEWEST).unwrap();
+        if let Err((message, _)) = self.emojis.fact(event, first.as_ref(), target.as_ref()) {
+            self.emojis.keep(message, rows.emojis(event.conversation, message, as_of));
+        }
+        let emojis = self.emojis.fact(event, first.as_ref(), target.as_ref()).unwrap();
+        let effects =
+            apply(&self.state, event, appended, &Facts { first, target, past, emojis }, RULES_NEWEST).unwrap();
         self.state.absorb(appended.seq, &effects.changes);
+        self.emojis.absorb(&effects.changes);
         self.ids.absorb(appended.seq, &effects.changes, target.as_ref());
         effects
     }

@@ -3,190 +3,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeMap;
+mod room;
 
-use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
-    RemoveReaction, SendMessage, Withdraw,
-};
+use domain::kinds::{AddReaction, Leave, RemoveReaction, SendMessage, Withdraw};
 use domain::limits::{EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, STAMP_AHEAD_MS_MAX, TITLE_BYTES_MAX};
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
-    Effects, Event, Facts, IdRow, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Action, Change, Content, ConversationId, ConversationKind, Decision, IdRow, ReactionChange, Refusal, Role, Stands,
 };
-
-const NOW_MS: i64 = 1_000_000;
-const OWNER: u64 = 1;
-const ADMIN: u64 = 2;
-const ANN: u64 = 3;
-const BOB: u64 = 4;
-const STRANGER: u64 = 9;
-
-fn user(n: u64) -> UserId {
-    UserId::try_from(uuid::Uuid::from_u64_pair(7, n)).unwrap()
-}
-
-fn users(of: &[u64]) -> Vec<UserId> {
-    of.iter().map(|n| user(*n)).collect()
-}
-
-/// The command id with number `n`; its stamp is long ago.
-fn id(n: i64) -> CommandId {
-    CommandId::first_at(n)
-}
-
-/// A conversation and every id accepted in it.
-#[derive(Clone)]
-struct Room {
-    conversation: ConversationId,
-    state: ConversationState,
-    ids: BTreeMap<CommandId, IdRow>,
-    /// Every change of a membership.
-    memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
-    next: u64,
-}
-
-impl Room {
-    /// An empty room; in `group`, `id(1)` is the owner's creation of the group.
-    fn empty() -> Self {
-        let conversation = ConversationId::group(user(OWNER), id(1));
-        let (state, memberships) = (ConversationState::default(), BTreeMap::new());
-        Self { conversation, state, ids: BTreeMap::new(), memberships, next: 1 }
-    }
-
-    /// A group of an owner, an admin, and Ann and Bob, at seq 3 with no message.
-    fn group() -> Self {
-        let mut room = Self::empty();
-        let members = users(&[ADMIN, ANN, BOB]);
-        room.accepted(OWNER, 1, Action::Create(Create { kind: ConversationKind::Group, title: None, members }));
-        room.accepted(OWNER, 2, Action::ChangeRole(ChangeRole { user: user(ADMIN), role: Role::Admin }));
-        room
-    }
-
-    fn direct() -> Self {
-        let mut room = Self { conversation: ConversationId::direct(user(ANN), user(BOB)), ..Self::empty() };
-        room.accepted(
-            ANN,
-            1,
-            Action::Create(Create { kind: ConversationKind::Direct, title: None, members: users(&[BOB]) }),
-        );
-        room
-    }
-
-    fn judge(&self, author: u64, number: i64, action: Action) -> Effects {
-        self.judge_by(RULES_NEWEST, author, number, action)
-    }
-
-    fn judge_by(&self, rules: u32, author: u64, number: i64, action: Action) -> Effects {
-        let (id, seq) = (id(number), Seq::try_from(self.next).unwrap());
-        let target = action.target().and_then(|id| self.ids.get(&id).copied());
-        let first = self.ids.get(&id).copied();
-        let conversation = self.conversation;
-        let event = Event {
-            id,
-            conversation,
-            author: user(author),
-            received_ms: 0,
-            rules,
-            key_id: None,
-            looked_up: true,
-            action,
-        };
-        let memberships = self.memberships.get(&event.author).cloned().unwrap_or_default();
-        let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
-            .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
-        let facts = Facts { first, target, past };
-        apply(&self.state, &event, Appended { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
-    }
-
-    /// Judges the action and applies its changes.
-    fn says(&mut self, author: u64, number: i64, action: Action) -> Effects {
-        let effects = self.judge(author, number, action);
-        let seq = Seq::try_from(self.next).unwrap();
-        self.next += 1;
-        self.state.absorb(seq, &effects.changes);
-        for change in &effects.changes {
-            match change {
-                Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
-                Change::Deleted { id, .. } => self.ids.get_mut(id).unwrap().deleted = Some(seq),
-                Change::Member { user, role } => self.memberships.entry(*user).or_default().push((seq, *role)),
-                _ => {}
-            }
-        }
-        effects
-    }
-
-    #[track_caller]
-    fn accepted(&mut self, author: u64, number: i64, action: Action) -> Effects {
-        let effects = self.says(author, number, action);
-        assert_eq!(effects.decision, Decision::Accepted);
-        effects
-    }
-
-    /// Asserts that the action is refused for that reason, changes nothing, and only its author receives the
-    /// refusal.
-    #[track_caller]
-    fn refused(&self, author: u64, action: Action, why: Refusal) {
-        let effects = self.judge(author, 900, action);
-        assert_eq!(effects.decision, Decision::Refused(why));
-        assert_eq!((effects.recipients, effects.changes), (users(&[author]), vec![]));
-        assert_eq!((effects.slot, effects.ordinal), (self.state.slot, self.state.ordinal));
-    }
-
-    fn role(&self, of: u64) -> Option<Role> {
-        self.state.role(user(of))
-    }
-}
-
-fn message(body: &str) -> Action {
-    Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
-}
-
-fn add(of: &[u64]) -> Action {
-    Action::AddMembers(AddMembers { members: users(of) })
-}
-
-fn remove(who: u64) -> Action {
-    Action::RemoveMember(RemoveMember { user: user(who) })
-}
-
-fn role(who: u64, role: Role) -> Action {
-    Action::ChangeRole(ChangeRole { user: user(who), role })
-}
-
-fn title(text: &str) -> Action {
-    Action::ChangeTitle(ChangeTitle { title: text.into() })
-}
-
-fn edit(target: i64, body: &str) -> Action {
-    Action::EditMessage(EditMessage { target: id(target), body: body.into() })
-}
-
-fn delete(target: i64) -> Action {
-    Action::DeleteMessage(DeleteMessage { target: id(target) })
-}
-
-fn react(target: i64, emoji: &str) -> Action {
-    Action::AddReaction(AddReaction { target: id(target), emoji: emoji.into() })
-}
-
-fn create(kind: ConversationKind, title: Option<&str>, members: &[u64]) -> Action {
-    Action::Create(Create { kind, title: title.map(Into::into), members: users(members) })
-}
-
-/// The timeline entry among the changes.
-fn entry(effects: &Effects) -> Option<(u64, u64, &Content)> {
-    effects.changes.iter().find_map(|change| match change {
-        Change::Timeline { slot, ordinal, content } => Some((*slot, *ordinal, content)),
-        _ => None,
-    })
-}
-
-/// What the event's own id stands for, from the last change.
-fn stands(effects: &Effects) -> (CommandId, Stands) {
-    let Some(Change::Id { id, row }) = effects.changes.last() else { panic!("{effects:?}") };
-    (*id, row.stands)
-}
+use room::*;
 
 #[test]
 fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
@@ -291,7 +115,8 @@ fn since_version_2_nobody_hears_how_a_message_from_before_their_joining_has_chan
     // A member who never could read the message does not learn that it exists. Bob, who was a member then, can
     // read it in history.
     room.refused(5, react(10), Refusal::NoSuchMessage);
-    room.refused(5, Action::RemoveReaction(RemoveReaction { target: id(10) }), Refusal::NoSuchMessage);
+    room.refused(5, unreact(10, "+"), Refusal::NoSuchMessage);
+    room.refused(5, delete(10), Refusal::NoSuchMessage);
     room.refused(5, edit(10, "x"), Refusal::NoSuchMessage);
     room.refused(5, edit(14, "x"), Refusal::NotAuthor);
     assert_eq!(room.judge(5, 30, react(14)).decision, Decision::Accepted);
@@ -424,33 +249,35 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     room.accepted(ANN, 10, message("hi"));
     let seq = room.ids[&id(10)].seq;
     room.refused(BOB, edit(10, "mine"), Refusal::NotAuthor);
-    room.refused(OWNER, delete(10), Refusal::NotAuthor);
+    room.refused(BOB, delete(10), Refusal::NotAuthor);
     room.refused(ANN, edit(10, " "), Refusal::Invalid);
-    for none in [edit(99, "x"), delete(99), react(99, "+"), Action::RemoveReaction(RemoveReaction { target: id(99) })] {
+    for none in [edit(99, "x"), delete(99), react(99, "+"), unreact(99, "+")] {
         room.refused(ANN, none, Refusal::NoSuchMessage);
     }
     room.refused(OWNER, edit(1, "x"), Refusal::NoSuchMessage); // a command, not a message
-    room.refused(BOB, react(10, ""), Refusal::Invalid);
-    room.refused(BOB, react(10, &"+".repeat(EMOJI_BYTES_MAX + 1)), Refusal::Invalid);
+    for strange in ["", &"+".repeat(EMOJI_BYTES_MAX + 1)] {
+        room.refused(BOB, react(10, strange), Refusal::Invalid);
+        room.refused(BOB, unreact(10, strange), Refusal::Invalid);
+    }
+    room.refused(BOB, Action::RemoveReaction(RemoveReaction { target: id(10), emoji: None }), Refusal::Invalid);
     room.refused(STRANGER, react(10, "+"), Refusal::NotMember);
 
     let edited = room.accepted(ANN, 11, edit(10, "ho"));
     assert_eq!(edited.changes[0], Change::Body { id: id(10), seq, slot: 1, body: "ho".into() });
-    let reacted = room.accepted(BOB, 12, react(10, &"+".repeat(EMOJI_BYTES_MAX)));
-    assert!(matches!(&reacted.changes[0], Change::Reaction { id: of, seq: at, slot: 1, emoji }
-        if (*of, *at, emoji.len()) == (id(10), seq, EMOJI_BYTES_MAX)));
-    let taken = room.accepted(BOB, 13, Action::RemoveReaction(RemoveReaction { target: id(10) }));
-    assert_eq!(taken.changes[0], Change::Reaction { id: id(10), seq, slot: 1, emoji: String::new() });
+    let long = "+".repeat(EMOJI_BYTES_MAX);
+    let reaction = |change| Change::Reaction { id: id(10), seq, slot: 1, emoji: long.clone(), change };
+    let reacted = room.accepted(BOB, 12, react(10, &long));
+    assert_eq!(reacted.changes[0], reaction(ReactionChange::Added { is_new: true }));
+    let taken = room.accepted(BOB, 13, unreact(10, &long));
+    assert_eq!(taken.changes[0], reaction(ReactionChange::Removed));
     let deleted = room.accepted(ANN, 14, delete(10));
-    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1 });
+    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1, by: None });
     for effects in [edited, reacted, taken, deleted] {
         assert_eq!((entry(&effects), effects.slot, effects.ordinal), (None, 2, 1), "they change rows and add none");
         assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
         assert_eq!(stands(&effects).1, Stands::Command);
     }
-    for late in
-        [edit(10, "again"), delete(10), react(10, "+"), Action::RemoveReaction(RemoveReaction { target: id(10) })]
-    {
+    for late in [edit(10, "again"), delete(10), react(10, "+"), unreact(10, "+")] {
         room.refused(ANN, late, Refusal::NoSuchMessage);
     }
 }
@@ -467,7 +294,7 @@ fn bounds_stay_what_they_are() {
 #[test]
 fn names_stay_what_they_are() {
     let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \
-                    no_such_user full no_such_message not_author invalid";
+                    no_such_user full no_such_message not_author too_many_reactions invalid";
     assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
     let roles = [Role::Member, Role::Admin, Role::Owner];
     assert_eq!(roles.map(Role::name), ["member", "admin", "owner"]);

@@ -70,11 +70,13 @@ pub enum Bug {
     SendLoggedTwice,
     /// Typing is appended to the durable feed of the members, too.
     SignalOnDurablePath,
+    /// Rows of reactions are keyed by message and user, so that one of a user's reactions overwrites the others.
+    ReactionKeyWithoutEmoji,
 }
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 31] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -105,6 +107,7 @@ impl Bug {
         Self::FeedReversesFrames,
         Self::SendLoggedTwice,
         Self::SignalOnDurablePath,
+        Self::ReactionKeyWithoutEmoji,
     ];
 
     /// The bug of that name.

@@ -48,6 +48,7 @@ record_types! {
     }
     MembersAddedV2 = "members_added" v "2" { envelope: EnvelopeV1, members: Vec<Uuid>, looked_up: bool }
     TypingV1 = "typing" v "1" { recipients: Vec<Uuid>, conversation: Uuid, user: Uuid }
+    ReactionRemovedV2 = "reaction_removed" v "2" { envelope: EnvelopeV1, target: Uuid, emoji: String }
     TypingV2 = "typing" v "2" {
         recipients: Vec<Uuid>, conversation: Uuid, user: Uuid, doing: String, thread: Option<Uuid>
     }
@@ -87,7 +88,7 @@ impl Codec {
     #[must_use]
     pub fn event(&self, event: &Event) -> Encoded {
         let (envelope, looked_up) = (envelope(event), event.looked_up);
-        // Programs that only know version 1 of the rules only know version 1 of the records.
+        // Programs that only know an older version of the rules only know the records of that time.
         let first = event.rules < 2;
         match event.action.clone() {
             Action::Create(Create { kind, title, members }) => {
@@ -132,8 +133,14 @@ impl Codec {
             Action::AddReaction(AddReaction { target, emoji }) => {
                 self.encode(SchemaKind::ReactionAddedV1, &ReactionAddedV1 { envelope, target: target.uuid(), emoji })
             }
-            Action::RemoveReaction(RemoveReaction { target }) => {
-                self.encode(SchemaKind::ReactionRemovedV1, &ReactionRemovedV1 { envelope, target: target.uuid() })
+            Action::RemoveReaction(RemoveReaction { target, emoji }) => {
+                let target = target.uuid();
+                match emoji.filter(|_| event.rules >= 3) {
+                    None => self.encode(SchemaKind::ReactionRemovedV1, &ReactionRemovedV1 { envelope, target }),
+                    Some(emoji) => {
+                        self.encode(SchemaKind::ReactionRemovedV2, &ReactionRemovedV2 { envelope, target, emoji })
+                    }
+                }
             }
             Action::Withdraw(Withdraw) => self.encode(SchemaKind::IdWithdrawnV1, &IdWithdrawnV1 { envelope }),
         }
@@ -161,6 +168,7 @@ impl Codec {
             SchemaKind::MessageDeletedV1 => Self::read::<MessageDeletedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionAddedV1 => Self::read::<ReactionAddedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionRemovedV1 => Self::read::<ReactionRemovedV1>(kind, datum)?.into_event(),
+            SchemaKind::ReactionRemovedV2 => Self::read::<ReactionRemovedV2>(kind, datum)?.into_event(),
             SchemaKind::IdWithdrawnV1 => Self::read::<IdWithdrawnV1>(kind, datum)?.into_event(),
             SchemaKind::ReadMarkV1
             | SchemaKind::DeliveryV1
@@ -264,7 +272,15 @@ impl ReactionAddedV1 {
 
 impl ReactionRemovedV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        event(self.envelope, false, Action::RemoveReaction(RemoveReaction { target: id(self.target)? }))
+        let action = RemoveReaction { target: id(self.target)?, emoji: None };
+        event(self.envelope, false, Action::RemoveReaction(action))
+    }
+}
+
+impl ReactionRemovedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let action = RemoveReaction { target: id(self.target)?, emoji: Some(self.emoji) };
+        event(self.envelope, false, Action::RemoveReaction(action))
     }
 }
 

@@ -1,7 +1,7 @@
 //! One sample of every record type, for the tests of encoding and decoding.
 
 use bytes::Bytes;
-use domain::kinds::{AddMembers, Create, EditMessage, SendMessage};
+use domain::kinds::{AddMembers, Create, EditMessage, RemoveReaction, SendMessage};
 use domain::{
     Action, CommandId, ConversationId, ConversationKind, Doing, Event, Presence, Seq, Signal, Status, UserId,
 };
@@ -17,9 +17,14 @@ fn command(n: u8) -> CommandId {
     CommandId::first_at(1_700_000_000_000 + i64::from(n))
 }
 
-/// Events of every kind, under both versions of the rules where those differ.
+/// Events of every kind, under each version of the rules where those differ.
 pub(crate) fn events() -> Vec<Event> {
-    let numbered = Action::samples().into_iter().zip(10_u8..);
+    // Records of version 1 name no emoji there.
+    let first = |action| match action {
+        Action::RemoveReaction(removal) => Action::RemoveReaction(RemoveReaction { emoji: None, ..removal }),
+        other => other,
+    };
+    let numbered = Action::samples().into_iter().map(first).zip(10_u8..);
     let event = |(action, n): (Action, u8)| Event {
         id: command(n),
         conversation: ConversationId::direct(user(1), user(2)),
@@ -38,6 +43,8 @@ pub(crate) fn events() -> Vec<Event> {
     {
         events.push(Event { rules: 2, looked_up, ..event((action, 31)) });
     }
+    let removal = RemoveReaction { target: command(1), emoji: Some("👍".into()) };
+    events.push(Event { rules: 3, ..event((Action::RemoveReaction(removal), 33)) });
     events
 }
 

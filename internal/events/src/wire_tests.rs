@@ -94,6 +94,7 @@ fn the_ids_without_a_registry_stay_as_they_are() {
         "ConversationCreatedV2",
         "MembersAddedV2",
         "TypingV1",
+        "ReactionRemovedV2",
         "TypingV2",
         "WatchV1",
         "PresenceV1",

@@ -50,7 +50,7 @@ pub struct OutcomeBody {
 }
 
 /// A user's reaction to a message.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReactionBody {
     /// The user who reacted.
     pub user: UserId,
@@ -95,7 +95,10 @@ pub struct EntryBody {
     /// Whether the message was deleted.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub deleted: bool,
-    /// The present reactions.
+    /// The user who deleted the message, if that is not its author.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub deleted_by: Option<UserId>,
+    /// The present reactions, by user and emoji.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reactions: Vec<ReactionBody>,
     /// Whether the entry was changed after the caller left. Then whatever may be newer than the leaving

@@ -60,12 +60,12 @@ pub enum CommandKind {
         #[serde(with = "crate::text")]
         body: MessageText,
     },
-    /// Deletes a message of the user's own.
+    /// Deletes a message.
     Delete { target: CommandId },
     /// Reacts to a message.
     React { target: CommandId, emoji: String },
-    /// Removes the user's reaction.
-    Unreact { target: CommandId },
+    /// Removes one of the user's reactions.
+    Unreact { target: CommandId, emoji: String },
     /// Withdraws a command whose fate is unknown, so that it cannot be accepted any more.
     Withdraw {},
 }
@@ -109,7 +109,9 @@ impl CommandKind {
             Action::EditMessage(EditMessage { target, body }) => Self::Edit { target, body },
             Action::DeleteMessage(DeleteMessage { target }) => Self::Delete { target },
             Action::AddReaction(AddReaction { target, emoji }) => Self::React { target, emoji },
-            Action::RemoveReaction(RemoveReaction { target }) => Self::Unreact { target },
+            Action::RemoveReaction(RemoveReaction { target, emoji }) => {
+                Self::Unreact { target, emoji: emoji.unwrap_or_default() }
+            }
             Action::Withdraw(Withdraw) => Self::Withdraw {},
         }
     }
@@ -150,8 +152,8 @@ impl CommandKind {
             "change_title" => vec![Field::required("title", FieldType::Text)],
             "send" => vec![BODY, Field::optional("reply_to", FieldType::Command)],
             "edit" => vec![TARGET, BODY],
-            "react" => vec![TARGET, Field::required("emoji", FieldType::Text)],
-            "delete" | "unreact" => vec![TARGET],
+            "react" | "unreact" => vec![TARGET, Field::required("emoji", FieldType::Text)],
+            "delete" => vec![TARGET],
             _ => Vec::new(),
         }
     }
@@ -176,7 +178,7 @@ impl CommandKind {
             Self::Edit { target, body } => Action::EditMessage(EditMessage { target, body }),
             Self::Delete { target } => Action::DeleteMessage(DeleteMessage { target }),
             Self::React { target, emoji } => Action::AddReaction(AddReaction { target, emoji }),
-            Self::Unreact { target } => Action::RemoveReaction(RemoveReaction { target }),
+            Self::Unreact { target, emoji } => Action::RemoveReaction(RemoveReaction { target, emoji: Some(emoji) }),
             Self::Withdraw {} => Action::Withdraw(Withdraw),
         })
     }

@@ -57,6 +57,8 @@ pub enum ErrorCode {
     NoSuchMessage,
     /// The message is another author's.
     NotAuthor,
+    /// The message has taken as many different emojis as it can.
+    TooManyReactions,
     /// Another command was accepted under this id.
     Conflict,
     /// The id was withdrawn.
@@ -85,7 +87,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes that are sent.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
@@ -111,6 +113,7 @@ impl ErrorCode {
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
+        Self::TooManyReactions,
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -139,6 +142,7 @@ impl ErrorCode {
             | Self::Exists
             | Self::TooManyInvitations
             | Self::Full
+            | Self::TooManyReactions
             | Self::Conflict
             | Self::Withdrawn => 409,
             Self::RateLimited => 429,
@@ -174,6 +178,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::Full => Self::Full,
             Refusal::NoSuchMessage => Self::NoSuchMessage,
             Refusal::NotAuthor => Self::NotAuthor,
+            Refusal::TooManyReactions => Self::TooManyReactions,
             Refusal::Invalid => Self::Invalid,
         }
     }
@@ -195,6 +200,7 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::Full => "the conversation has as many members as it can have",
         Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
         Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
+        Refusal::TooManyReactions => "the message has taken 20 different emojis: react with one of those",
         Refusal::Invalid => {
             "a field is empty, too long, has characters that it cannot have, or contradicts another; or it names yourself: \
              an owner stays one until another member is made the owner, and nobody removes themselves, but leaves"

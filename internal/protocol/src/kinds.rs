@@ -49,13 +49,26 @@ pub enum FeedKind {
     Deleted {
         target: CommandId,
     },
-    /// An empty emoji removes the reaction. It is absent for recipients who joined after the message was sent.
+    /// Of events under rules before version 3: the emoji is the author's only reaction from now on; an empty one means
+    /// that there is none. It is absent for recipients who joined after the message was sent.
     Reacted {
         target: CommandId,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         emoji: Option<String>,
     },
     Withdrawn {},
+    /// The emoji is absent for recipients who joined after the message was sent.
+    ReactionAdded {
+        target: CommandId,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        emoji: Option<String>,
+    },
+    /// The emoji is absent for recipients who joined after the message was sent.
+    ReactionRemoved {
+        target: CommandId,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        emoji: Option<String>,
+    },
 }
 
 impl FeedKind {
@@ -80,11 +93,17 @@ impl FeedKind {
                 Self::Edited { target: *target, body: Some(body.clone()) }
             }
             Action::DeleteMessage(DeleteMessage { target }) => Self::Deleted { target: *target },
-            Action::AddReaction(AddReaction { target, emoji }) => {
+            Action::AddReaction(AddReaction { target, emoji }) if event.rules < 3 => {
                 Self::Reacted { target: *target, emoji: Some(emoji.clone()) }
             }
-            Action::RemoveReaction(RemoveReaction { target }) => {
+            Action::AddReaction(AddReaction { target, emoji }) => {
+                Self::ReactionAdded { target: *target, emoji: Some(emoji.clone()) }
+            }
+            Action::RemoveReaction(RemoveReaction { target, .. }) if event.rules < 3 => {
                 Self::Reacted { target: *target, emoji: Some(String::new()) }
+            }
+            Action::RemoveReaction(RemoveReaction { target, emoji }) => {
+                Self::ReactionRemoved { target: *target, emoji: emoji.clone() }
             }
             Action::Withdraw(Withdraw) => Self::Withdrawn {},
         }
@@ -94,7 +113,9 @@ impl FeedKind {
     pub(crate) fn withhold(&mut self) {
         match self {
             Self::Edited { target: _, body } => *body = None,
-            Self::Reacted { target: _, emoji } => *emoji = None,
+            Self::Reacted { target: _, emoji }
+            | Self::ReactionAdded { target: _, emoji }
+            | Self::ReactionRemoved { target: _, emoji } => *emoji = None,
             // These change no message, or have nothing to tell.
             Self::Created { .. }
             | Self::Joined { .. }
@@ -118,6 +139,8 @@ impl FeedKind {
             | Self::Edited { .. }
             | Self::Deleted { .. }
             | Self::Reacted { .. }
+            | Self::ReactionAdded { .. }
+            | Self::ReactionRemoved { .. }
             | Self::Withdrawn {} => false,
         }
     }

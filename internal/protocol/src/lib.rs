@@ -40,6 +40,6 @@ pub use frames::{
 pub use kinds::FeedKind;
 pub use object::is_object;
 pub use requests::{
-    AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody,
+    AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody, UnreactBody,
 };
 pub use signals::{DoingName, OwnStatus, SignalFrame, StatusName};

@@ -80,6 +80,15 @@ pub struct ReactBody {
     pub emoji: String,
 }
 
+/// A request to remove a reaction, in the query of a `DELETE`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreactBody {
+    /// The command's id.
+    pub id: CommandId,
+    /// The emoji.
+    pub emoji: String,
+}
+
 /// A command without other fields: in a body, or in the query of a `DELETE`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandBody {

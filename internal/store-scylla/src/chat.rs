@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Seq, Settings, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use store::{Applied, CellWrites, ChatStore, MembersAsOf, Source, StoreError, tables};
+use store::{Applied, CellWrites, ChatStore, MembersAsOf, Source, StoreError, bucket_of, tables};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
@@ -29,6 +29,7 @@ pub(crate) struct ChatReads {
     head: TableRead,
     ids: TableRead,
     id: TableRead,
+    emojis: TableRead,
 }
 
 impl ChatReads {
@@ -37,6 +38,7 @@ impl ChatReads {
         let as_of = "conversation = ? AND seq <= ? ORDER BY seq DESC LIMIT 1";
         // No LIMIT 1, because a partial row does not count.
         let entries = "conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC";
+        let emojis = "conversation = ? AND bucket = ? AND message = ?";
         Ok(Self {
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ?", PAGE_ROWS).await?,
             settings: cql.prepare_read(&tables::SETTINGS, as_of, 1).await?,
@@ -45,6 +47,7 @@ impl ChatReads {
             head: cql.prepare_read(&tables::HEADS, "conversation = ?", 1).await?,
             ids: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id >= ?", PAGE_ROWS).await?,
             id: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id = ?", 1).await?,
+            emojis: cql.prepare_read(&tables::MESSAGE_EMOJIS, emojis, PAGE_ROWS).await?,
         })
     }
 
@@ -154,6 +157,24 @@ impl ChatStore for ScyllaStore {
         let key = (conversation.uuid(), id.week(), id.as_bytes());
         let Some(row) = self.cql.first_row(&self.reads.id, key).await? else { return Ok(None) };
         Ok(row.id_row(as_of)?.map(|(_, row)| row))
+    }
+
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        let key = (conversation.uuid(), number(bucket_of(slot)), message.timestamp());
+        self.cql
+            .each_row(&self.reads.emojis, key, |row| {
+                found.extend(row.message_emoji(as_of)?);
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        Ok(found)
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {

@@ -35,7 +35,7 @@ pub(crate) const BASE: [Migration; 7] = [
 ];
 
 /// The tables of an incarnation.
-pub(crate) const DERIVED: [Migration; 4] = [
+pub(crate) const DERIVED: [Migration; 5] = [
     Migration {
         number: 1,
         name: "derived/0001_rows",
@@ -55,6 +55,11 @@ pub(crate) const DERIVED: [Migration; 4] = [
         number: 4,
         name: "derived/0004_invitations",
         text: include_str!("../../../schemas/cql/derived/0004_invitations.cql"),
+    },
+    Migration {
+        number: 5,
+        name: "derived/0005_rules_3",
+        text: include_str!("../../../schemas/cql/derived/0005_rules_3.cql"),
     },
 ];
 
@@ -126,7 +131,7 @@ mod tests {
         assert_eq!(digests, PINNED);
     }
 
-    const PINNED: [&str; 11] = [
+    const PINNED: [&str; 12] = [
         "base/0001_store 44ddd260",
         "base/0002_holds a85bb0bd",
         "base/0003_users f2dd3e0d",
@@ -138,6 +143,7 @@ mod tests {
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",
         "derived/0004_invitations 0c9205a2",
+        "derived/0005_rules_3 2201067b",
     ];
 
     /// A `CREATE TABLE`: columns with their types, partition key, clustering key.

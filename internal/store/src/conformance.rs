@@ -111,6 +111,8 @@ const CASES: &[Case] = &[
     alone("what is dropped is gone and its number stays taken", |f| Box::pin(beside::dropped(f))),
     alone("a handle that follows is never behind what it said", |f| Box::pin(beside::follows(f))),
     shared("pages behind rows in part", |f| Box::pin(timelines::pages_behind_rows_in_part(f))),
+    shared("reactions by emoji", |f| Box::pin(timelines::reactions_by_emoji(f))),
+    shared("emojis as of a place", |f| Box::pin(as_of::emojis(f))),
     shared("more reactions than an entry shows", |f| Box::pin(timelines::more_reactions_than_an_entry_shows(f))),
     shared("members are read in pages", |f| Box::pin(lists::members_are_read_in_pages(f))),
     shared("a dropped event stays as it was noted first", |f| Box::pin(holds::drops_stay(f))),

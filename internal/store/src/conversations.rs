@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use domain::{ConversationId, ID_CACHE_ROWS_MAX};
+use domain::{ConversationId, EMOJI_CACHE_MESSAGES_MAX, ID_CACHE_ROWS_MAX};
 use lru::LruCache;
 
 use crate::Loaded;
 
 /// Conversations that a partition keeps in memory.
 const CONVERSATIONS_MAX: usize = 4096;
-/// Members and ids that a partition keeps in memory, over all conversations: about 100 MiB.
+/// Members, ids and messages with emojis that a partition keeps in memory, over all conversations: about 100 MiB.
 const WEIGHT_MAX: usize = 1 << 20;
 
 /// A conversation as of the consumer's position.
@@ -29,7 +29,7 @@ pub struct Conversations {
     entries: LruCache<ConversationId, CacheEntry>,
     /// The total weight of the entries. An entry only changes by being taken out and put back.
     weight: usize,
-    /// Conversations that were put in with more ids than they may keep; some of them may be evicted by now.
+    /// Conversations that were put in with more ids or emojis than they may keep; some of them may be evicted by now.
     swollen: BTreeSet<ConversationId>,
 }
 
@@ -37,7 +37,17 @@ impl CacheEntry {
     fn weight(&self) -> usize {
         match self {
             Self::Held => 0,
-            Self::Ready(loaded) => loaded.state.members.len() + loaded.ids.len(),
+            Self::Ready(loaded) => loaded.state.members.len() + loaded.ids.len() + loaded.emojis.len(),
+        }
+    }
+
+    /// Whether it has more ids or emojis than it may keep.
+    fn is_swollen(&self) -> bool {
+        match self {
+            Self::Held => false,
+            Self::Ready(loaded) => {
+                loaded.ids.len() > ID_CACHE_ROWS_MAX || loaded.emojis.len() > EMOJI_CACHE_MESSAGES_MAX
+            }
         }
     }
 }
@@ -64,7 +74,7 @@ impl Conversations {
 
     /// Puts the conversation in, replacing the one that is there.
     pub fn put(&mut self, conversation: ConversationId, entry: CacheEntry) {
-        if matches!(&entry, CacheEntry::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX) {
+        if entry.is_swollen() {
             self.swollen.insert(conversation);
         }
         self.weight += entry.weight();
@@ -84,11 +94,13 @@ impl Conversations {
 
     fn shrink_to(&mut self, conversations_max: usize, weight_max: usize) {
         for conversation in std::mem::take(&mut self.swollen) {
-            if let Some(CacheEntry::Ready(loaded)) = self.entries.peek_mut(&conversation) {
-                let before = loaded.ids.len();
+            let Some(entry) = self.entries.peek_mut(&conversation) else { continue };
+            self.weight -= entry.weight();
+            if let CacheEntry::Ready(loaded) = entry {
                 loaded.ids.shrink(ID_CACHE_ROWS_MAX);
-                self.weight -= before - loaded.ids.len();
+                loaded.emojis.shrink(EMOJI_CACHE_MESSAGES_MAX);
             }
+            self.weight += entry.weight();
         }
         while self.entries.len() > conversations_max || self.weight > weight_max {
             let Some((_, entry)) = self.entries.pop_lru() else { break };
@@ -105,7 +117,9 @@ impl Default for Conversations {
 
 #[cfg(test)]
 mod tests {
-    use domain::{CommandId, ConversationState, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, UserId};
+    use domain::{
+        CommandId, ConversationState, EmojiCache, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, UserId,
+    };
     use environment::Entropy;
     use uuid::Uuid;
 
@@ -125,7 +139,8 @@ mod tests {
         let members = (0..members).map(|number| (user(number), membership)).collect();
         let rows = (0..ids).map(|number| (CommandId::first_at(i64::try_from(number).unwrap()), row()));
         let state = ConversationState { members, ..ConversationState::default() };
-        CacheEntry::Ready(Box::new(Loaded { state, ids: IdCache::new(0, rows) }))
+        let (ids, emojis) = (IdCache::new(0, rows), EmojiCache::default());
+        CacheEntry::Ready(Box::new(Loaded { state, ids, emojis }))
     }
 
     /// The sum that `weight` must equal.
@@ -147,6 +162,8 @@ mod tests {
                 11..15 => {
                     if let Some(CacheEntry::Ready(mut loaded)) = conversations.take(conversation) {
                         loaded.ids.keep(CommandId::first_at(1_000_000), row());
+                        let message = Seq::try_from(entropy.below(500)).unwrap();
+                        loaded.emojis.keep(message, []);
                         conversations.put(conversation, CacheEntry::Ready(loaded));
                     }
                 }
@@ -154,8 +171,7 @@ mod tests {
                     let (conversations_max, weight_max) = (20, 8_000);
                     conversations.shrink_to(conversations_max, weight_max);
                     assert!(conversations.entries.len() <= conversations_max && conversations.weight <= weight_max);
-                    let fits = |entry: &CacheEntry| !matches!(entry, CacheEntry::Ready(loaded) if loaded.ids.len() > ID_CACHE_ROWS_MAX);
-                    assert!(conversations.entries.iter().all(|(_, entry)| fits(entry)));
+                    assert!(conversations.entries.iter().all(|(_, entry)| !entry.is_swollen()));
                 }
             }
             assert_eq!(conversations.weight, sum(&conversations));

@@ -58,6 +58,15 @@ impl RowValues {
         Ok((self.number("bucket")?, self.seq("start")?))
     }
 
+    /// An emoji that a message had taken by `as_of`.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn message_emoji(mut self, as_of: Seq) -> Result<Option<String>, Malformed> {
+        let emoji = self.text("emoji")?;
+        Ok((self.seq("first")? <= as_of).then_some(emoji))
+    }
+
     /// A version of a membership.
     ///
     /// # Errors
@@ -236,6 +245,13 @@ impl RowValues {
     pub(crate) fn uuid(&mut self, name: &'static str) -> Result<Uuid, Malformed> {
         match self.take(name) {
             Some(Value::Uuid(uuid)) => Ok(uuid),
+            _ => Err(self.malformed(name)),
+        }
+    }
+
+    pub(crate) fn boolean(&mut self, name: &'static str) -> Result<bool, Malformed> {
+        match self.take(name) {
+            Some(Value::Boolean(truth)) => Ok(truth),
             _ => Err(self.malformed(name)),
         }
     }

@@ -42,6 +42,7 @@ fn read(table: &'static Table, values: &[Option<Value>]) -> String {
         "members" => format!("{:?}", row().member_version()),
         "user_conversations" => format!("{:?}", row().user_conversation()),
         "settings" => format!("{:?}", row().settings()),
+        "message_emojis" => format!("{:?}", row().message_emoji(Seq::new(0, 9).unwrap())),
         "deletions" => format!("{:?}", row().deletion()),
         "sent" | "marks" => format!("{:?}", row().mark()),
         "invitations" => format!("{:?}", row().invitation()),

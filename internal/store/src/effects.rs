@@ -4,9 +4,11 @@
 //! difference.
 
 use domain::kinds::Create;
-use domain::{Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, Role, UserId};
+use domain::{
+    Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, ReactionChange, Role, Seq, UserId,
+};
 
-use crate::{BUCKET_SLOTS, CellWrites, Row, bucket_of};
+use crate::{BUCKET_SLOTS, CellWrites, ReactionRow, Row, bucket_of};
 
 /// The cells of an accepted event, or of a refusal that is stored; none for other events. Writing them again, in
 /// any order, changes nothing; a store writes them by their phases.
@@ -43,23 +45,44 @@ impl Rows<'_> {
             Change::Body { seq: message, slot, body, .. } => {
                 self.put(Row::Edit { seq: *message, slot: *slot, body: body.clone(), changed: seq, time_ms });
             }
-            Change::Deleted { id, seq: message, slot } => {
+            Change::Deleted { id, seq: message, slot, by } => {
                 let (message, slot) = (*message, *slot);
-                self.put(Row::Deletion { seq: message, slot, changed: seq });
+                self.put(Row::Deletion { seq: message, slot, changed: seq, by: *by });
                 self.put(Row::IdDeleted { id: *id, deleted: seq });
                 // Version 2 changed what counts as unread; rows of version 1 must stay the same in a replay.
                 if event.rules >= 2 {
                     self.put(Row::Gone { message, slot, deleted: seq });
                 }
             }
-            Change::Reaction { seq: message, slot, emoji, .. } => {
-                let (user, emoji) = (event.author, emoji.clone());
-                self.put(Row::Reaction { message: *message, slot: *slot, user, emoji, changed: seq });
+            Change::Reaction { seq: message, slot, emoji, change, .. } => {
+                self.reaction((*message, *slot), emoji.clone(), *change);
             }
             Change::Member { user, role } => self.member(*user, *role),
             Change::Settings(settings) => self.put(Row::Settings { seq, settings: settings.clone() }),
             Change::Id { id, row } => self.put(Row::Id { id: *id, row: *row }),
         }
+    }
+
+    fn reaction(&mut self, (message, slot): (Seq, u64), emoji: String, change: ReactionChange) {
+        let (user, changed) = (self.event.author, self.appended.seq);
+        let stands = match change {
+            ReactionChange::Only => {
+                return self.put(Row::Reaction(ReactionRow::Only { message, slot, user, emoji, changed }));
+            }
+            ReactionChange::Removed => false,
+            ReactionChange::Added { is_new } => {
+                if is_new {
+                    self.put(Row::Reaction(ReactionRow::NewEmoji {
+                        message,
+                        slot,
+                        emoji: emoji.clone(),
+                        first: changed,
+                    }));
+                }
+                true
+            }
+        };
+        self.put(Row::Reaction(ReactionRow::ByEmoji { message, slot, user, emoji, stands, changed }));
     }
 
     fn entry(&mut self, slot: u64, ordinal: u64, content: &Content) {

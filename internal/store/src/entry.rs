@@ -9,15 +9,15 @@ use std::collections::BTreeMap;
 use domain::{CommandId, Content, Seq, UserId};
 
 use crate::rows::{KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE};
-use crate::tables::{REACTIONS, Table};
+use crate::tables::{REACTIONS, REACTIONS_BY_EMOJI, Table};
 use crate::{Malformed, RowValues, Value};
 
 /// The tables whose rows annotate entries. Their keys are conversation, bucket, the entry's seq as `message`, and then
-/// others, and they have a cell `changed`; engines read the rows for the entries of a page.
-pub static ANNOTATING: [&Table; 1] = [&REACTIONS];
+/// others, and they have a cell `changed`; engines read the rows for the entries of a page, one table after the other.
+pub static ANNOTATING: [&Table; 2] = [&REACTIONS, &REACTIONS_BY_EMOJI];
 
-/// The most reactions that an entry shows: the first ones in the order of users. Every member may react to a
-/// message, so there may be as many reactions as members.
+/// The most reactions that an entry shows: the first ones in the order of users, and of the emojis of each. Every member
+/// may react to a message, so there may be many times as many reactions as members.
 pub const REACTIONS_SHOWN_MAX: usize = 300;
 
 /// An entry of the timeline in its current form.
@@ -43,12 +43,14 @@ pub struct Entry {
     pub edited_ms: Option<i64>,
     /// Whether the message was deleted.
     pub deleted: bool,
-    /// Its current reactions, by user.
+    /// The user who deleted it, if that is not its author.
+    pub deleted_by: Option<UserId>,
+    /// Its current reactions, by user and emoji.
     pub reactions: Vec<MessageReaction>,
 }
 
 /// One user's reaction.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct MessageReaction {
     /// The user who reacted.
     pub user: UserId,
@@ -88,6 +90,7 @@ impl RowValues {
             changed: self.optional_seq("changed")?.unwrap_or(seq),
             edited_ms: if self.has("edited") { Some(self.bigint("edited")?) } else { None },
             deleted: self.take("deleted") == Some(Value::Boolean(true)),
+            deleted_by: if self.has("deleted_by") { Some(self.user("deleted_by")?) } else { None },
             content: self.content()?,
             reactions: Vec::new(),
         }))
@@ -115,13 +118,21 @@ impl RowValues {
 /// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions.
 #[derive(Debug)]
 pub struct Annotations<'e> {
-    slots: BTreeMap<Seq, &'e mut Entry>,
+    slots: BTreeMap<Seq, Slot<'e>>,
+}
+
+#[derive(Debug)]
+struct Slot<'e> {
+    entry: &'e mut Entry,
+    /// The events that last set users' only reactions, under rules before version 3.
+    only: BTreeMap<UserId, Seq>,
 }
 
 impl<'e> Annotations<'e> {
     /// Adds rows to these entries, which have no annotations yet.
     pub fn new(entries: &'e mut [Entry]) -> Self {
-        Self { slots: entries.iter_mut().map(|entry| (entry.seq, entry)).collect() }
+        let slot = |entry: &'e mut Entry| (entry.seq, Slot { entry, only: BTreeMap::new() });
+        Self { slots: entries.iter_mut().map(slot).collect() }
     }
 
     /// Adds the next row.
@@ -133,32 +144,54 @@ impl<'e> Annotations<'e> {
         match row.table() {
             table if *table == REACTIONS => {
                 let (user, emoji) = (row.user("user")?, row.text("emoji")?);
-                self.change(message, changed, |entry| add_reaction(entry, user, emoji));
+                self.change(message, changed, |slot| {
+                    slot.only.insert(user, changed);
+                    if !emoji.is_empty() {
+                        slot.add(MessageReaction { user, emoji });
+                    }
+                });
+            }
+            table if *table == REACTIONS_BY_EMOJI => {
+                let (user, emoji) = (row.user("user")?, row.text("emoji")?);
+                let stands = row.boolean("stands")?;
+                self.change(message, changed, |slot| {
+                    // An only reaction that was set later has replaced it.
+                    if slot.only.get(&user).is_none_or(|only| *only < changed) {
+                        let reaction = MessageReaction { user, emoji };
+                        slot.entry.reactions.retain(|known| *known != reaction);
+                        if stands {
+                            slot.add(reaction);
+                        }
+                    }
+                });
             }
             _ => return Err(row.malformed("message")),
         }
         Ok(())
     }
 
-    fn change(&mut self, message: Seq, changed: Seq, change: impl FnOnce(&mut Entry)) {
-        if let Some(entry) = self.slots.get_mut(&message) {
-            entry.changed = entry.changed.max(changed);
-            change(entry);
+    fn change(&mut self, message: Seq, changed: Seq, change: impl FnOnce(&mut Slot<'e>)) {
+        if let Some(slot) = self.slots.get_mut(&message) {
+            slot.entry.changed = slot.entry.changed.max(changed);
+            change(slot);
         }
     }
 
-    /// Ends the rows and sorts reactions by user, for engines that do not sort UUIDs by bytes.
+    /// Ends the rows and sorts reactions, also for engines that do not sort UUIDs by bytes.
     pub fn finish(self) {
-        for entry in self.slots.into_values() {
-            entry.reactions.sort_unstable_by_key(|reaction| reaction.user);
+        for Slot { entry, .. } in self.slots.into_values() {
+            entry.reactions.sort_unstable();
+            entry.reactions.truncate(REACTIONS_SHOWN_MAX);
         }
     }
 }
 
-fn add_reaction(entry: &mut Entry, user: UserId, emoji: String) {
-    let shows = !emoji.is_empty() && !entry.deleted;
-    if shows && entry.reactions.len() < REACTIONS_SHOWN_MAX {
-        entry.reactions.push(MessageReaction { user, emoji });
+impl Slot<'_> {
+    /// Of each table the first ones are enough.
+    fn add(&mut self, reaction: MessageReaction) {
+        if !self.entry.deleted && self.entry.reactions.len() < 2 * REACTIONS_SHOWN_MAX {
+            self.entry.reactions.push(reaction);
+        }
     }
 }
 

@@ -1,19 +1,22 @@
 //! Loads a conversation and its facts as of a seq in the log, for all consumers.
 
 use domain::{
-    CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq, past_of,
+    CommandId, ConversationId, ConversationState, EmojiCache, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role,
+    Seq, past_of,
 };
 use environment::seeded_bugs::{Bug, seeded};
 
 use crate::{ChatStore, StoreError};
 
-/// A conversation in memory: its state and its recently accepted ids.
+/// A conversation in memory: its state, its recently accepted ids, and the emojis of messages that were reacted to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The state as of the last event that was applied to it.
     pub state: ConversationState,
     /// The id cache.
     pub ids: IdCache,
+    /// The emoji cache.
+    pub emojis: EmojiCache,
 }
 
 /// Loads a conversation as of `as_of`, for an event appended at `append_time_ms`.
@@ -36,7 +39,7 @@ pub async fn load<S: ChatStore + ?Sized>(
         state.ordinal = 0;
     }
     let rows = store.ids_from(conversation, t0_ms, as_of).await?;
-    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows) })
+    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows), emojis: EmojiCache::default() })
 }
 
 /// The facts of an event, or what must be read to complete them.
@@ -48,6 +51,8 @@ pub enum FactsLookup {
     Read(CommandId),
     /// The author's memberships must be read, as of the event before.
     ReadPast(Past),
+    /// The emojis of the message at that seq and slot must be read, as of the event before, and kept in the cache.
+    ReadEmojis(Seq, u64),
 }
 
 /// Results of reads for one event that the cache does not keep.
@@ -69,7 +74,7 @@ impl Answers {
 impl Loaded {
     /// The facts of `event`, as far as memory is exact. On [`FactsLookup::Read`], read that id and call
     /// [`IdCache::keep`] with the row if there is one, otherwise add the id to `answers`; on
-    /// [`FactsLookup::ReadPast`], add the answer.
+    /// [`FactsLookup::ReadPast`], add the answer; on [`FactsLookup::ReadEmojis`], call [`EmojiCache::keep`].
     #[must_use]
     pub fn facts(&self, event: &Event, answers: &Answers) -> FactsLookup {
         let mut found = [None, None];
@@ -89,11 +94,13 @@ impl Loaded {
         }
         let [first, target] = found;
         let asked = past_of(&self.state, event, first.as_ref(), target.as_ref());
-        match (asked, answers.past) {
-            (Some(past), None) => FactsLookup::ReadPast(past),
-            (asked, past) => {
-                FactsLookup::Ready(domain::Facts { first, target, past: asked.is_some() && past == Some(true) })
-            }
+        let past = match (asked, answers.past) {
+            (Some(past), None) => return FactsLookup::ReadPast(past),
+            (asked, past) => asked.is_some() && past == Some(true),
+        };
+        match self.emojis.fact(event, first.as_ref(), target.as_ref()) {
+            Ok(emojis) => FactsLookup::Ready(domain::Facts { first, target, past, emojis }),
+            Err((seq, slot)) => FactsLookup::ReadEmojis(seq, slot),
         }
     }
 
@@ -101,5 +108,6 @@ impl Loaded {
     pub fn absorb(&mut self, seq: Seq, effects: &domain::Effects, target: Option<&domain::IdRow>) {
         self.state.absorb(seq, &effects.changes);
         self.ids.absorb(seq, &effects.changes, target);
+        self.emojis.absorb(&effects.changes);
     }
 }

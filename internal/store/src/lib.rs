@@ -53,7 +53,7 @@ pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
-pub use rows::{BUCKET_SLOTS, CELL_SETS, Row, bucket_of};
+pub use rows::{BUCKET_SLOTS, CELL_SETS, ReactionRow, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
 pub use timeline::{Direction, Head, LastMessage, Mark, Page, UserConversation};
 pub use users::{Account, AccountCreated, Audience, OutboxRow, Privacy, UserStore};
@@ -115,6 +115,15 @@ pub trait ChatStore: Send + Sync + 'static {
 
     /// The row of one id as of `as_of` (without a later deletion); `None` when the id was not accepted by then.
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError>;
+
+    /// The emojis that a message had taken as of `as_of`, at most [`domain::limits::EMOJIS_PER_MESSAGE_MAX`].
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError>;
 
     /// Publishes progress, after the rows were written. A `seq` below the stored one changes nothing.
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError>;

@@ -4,11 +4,12 @@
 //! reads it. Engines need no change.
 
 use domain::{CommandId, Content, ConversationId, IdRow, MessageText, Refusal, Role, Seq, Settings, Stands, UserId};
+use environment::seeded_bugs::{Bug, seeded};
 
 use crate::cell_sets::{newest_of, set};
 use crate::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE,
-    USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, MESSAGE_EMOJIS, REACTIONS, REACTIONS_BY_EMOJI,
+    REFUSALS, SENT, SETTINGS, TIMELINE, USER_CONVERSATIONS,
 };
 use crate::{CellSet, CellWrites, Mark, Phase, ValueRef};
 
@@ -67,7 +68,7 @@ pub enum Row {
         /// The log's time of that event.
         time_ms: i64,
     },
-    /// The deletion of a message: cells `body` (empty), `deleted`, `changed` of its timeline row.
+    /// The deletion of a message: cells `body` (empty), `deleted`, `changed`, `deleted_by` of its timeline row.
     Deletion {
         /// The message's seq.
         seq: Seq,
@@ -75,6 +76,8 @@ pub enum Row {
         slot: u64,
         /// The event that deleted it.
         changed: Seq,
+        /// The user who deleted it, if that is not its author.
+        by: Option<UserId>,
     },
     /// The beginning of a bucket of the timeline: `buckets (conversation, bucket)`.
     Bucket {
@@ -120,19 +123,8 @@ pub enum Row {
         /// The settings from this event on.
         settings: Settings,
     },
-    /// A user's reaction: `reactions ((conversation, bucket), message seq, user)`.
-    Reaction {
-        /// The message's seq.
-        message: Seq,
-        /// The message's slot.
-        slot: u64,
-        /// The user who reacted.
-        user: UserId,
-        /// The emoji; empty when the reaction was removed.
-        emoji: String,
-        /// The seq of the event.
-        changed: Seq,
-    },
+    /// Of a user's reactions to a message, or of the emojis that it has taken.
+    Reaction(ReactionRow),
     /// A deleted message, which does not count as unread: `deletions ((conversation, bucket), message)`.
     Gone {
         /// The message's seq.
@@ -217,6 +209,50 @@ pub enum Row {
     },
 }
 
+/// A row of reactions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ReactionRow {
+    /// A user's only reaction, before version 3 of the rules: `reactions ((conversation, bucket), message seq, user)`.
+    Only {
+        /// The message's seq.
+        message: Seq,
+        /// The message's slot.
+        slot: u64,
+        /// The user who reacted.
+        user: UserId,
+        /// The emoji; empty when the reaction was removed.
+        emoji: String,
+        /// The seq of the event.
+        changed: Seq,
+    },
+    /// One of a user's reactions: `reactions_by_emoji ((conversation, bucket), message seq, user, emoji)`.
+    ByEmoji {
+        /// The message's seq.
+        message: Seq,
+        /// The message's slot.
+        slot: u64,
+        /// The user who reacted.
+        user: UserId,
+        /// The emoji.
+        emoji: String,
+        /// Whether the user reacts with it from this event on.
+        stands: bool,
+        /// The seq of the event.
+        changed: Seq,
+    },
+    /// An emoji that is new to a message: `message_emojis ((conversation, bucket), message seq, emoji)`.
+    NewEmoji {
+        /// The message's seq.
+        message: Seq,
+        /// The message's slot.
+        slot: u64,
+        /// The emoji.
+        emoji: String,
+        /// The seq of the event that brought it.
+        first: Seq,
+    },
+}
+
 impl Row {
     /// The cell writes of a row of `conversation`, for the event at `seq`. The seq is their timestamp, except for
     /// monotone cells, whose timestamp is their value.
@@ -237,8 +273,9 @@ impl Row {
                 let cells = [("body", body.as_str().into()), ("changed", changed.into()), ("edited", time_ms.into())];
                 EDIT.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
-            Self::Deletion { seq, slot, changed } => {
-                let cells = [("body", "".into()), ("deleted", true.into()), ("changed", changed.into())];
+            Self::Deletion { seq, slot, changed, by } => {
+                let (deleted, changed, by) = (true.into(), changed.into(), by.into());
+                let cells = [("body", "".into()), ("deleted", deleted), ("changed", changed), ("deleted_by", by)];
                 DELETION.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
             Self::Bucket { bucket, start } => BUCKET.write(at, &[of, bucket.into()], &[("start", start.into())]),
@@ -257,10 +294,7 @@ impl Row {
                 let cells = [("kind", kind.name().into()), ("title", title.as_str().into())];
                 SETTINGS_VERSION.write(at, &[of, seq.into()], &cells)
             }
-            Self::Reaction { message, slot, user, emoji, changed } => {
-                let key = [of, bucket_of(slot).into(), message.into(), user.into()];
-                REACTION.write(at, &key, &[("emoji", emoji.as_str().into()), ("changed", changed.into())])
-            }
+            Self::Reaction(row) => row.write(of, at),
             Self::Gone { message, slot, deleted } => {
                 GONE.write(at, &[of, bucket_of(slot).into(), message.into()], &[("deleted", deleted.into())])
             }
@@ -295,13 +329,33 @@ impl Row {
     }
 }
 
+impl ReactionRow {
+    fn write(self, of: ValueRef<'_>, at: i64) -> CellWrites {
+        match self {
+            Self::Only { message, slot, user, emoji, changed } => {
+                let key = [of, bucket_of(slot).into(), message.into(), user.into()];
+                REACTION.write(at, &key, &[("emoji", emoji.as_str().into()), ("changed", changed.into())])
+            }
+            Self::ByEmoji { message, slot, user, emoji, stands, changed } => {
+                let emoji = if seeded(Bug::ReactionKeyWithoutEmoji) { "any".to_owned() } else { emoji };
+                let key = [of, bucket_of(slot).into(), message.into(), user.into(), emoji.as_str().into()];
+                REACTION_BY_EMOJI.write(at, &key, &[("stands", stands.into()), ("changed", changed.into())])
+            }
+            Self::NewEmoji { message, slot, emoji, first } => {
+                let key = [of, bucket_of(slot).into(), message.into(), emoji.as_str().into()];
+                MESSAGE_EMOJI.write(at, &key, &[("first", first.into())])
+            }
+        }
+    }
+}
+
 /// A new entry of a timeline.
 pub(crate) static ENTRY: CellSet =
     set(&TIMELINE, Phase::Rows, &["id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users"]);
 /// Another text for a message.
 pub(crate) static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &["body", "changed", "edited"]);
 /// The deletion of a message.
-pub(crate) static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &["body", "deleted", "changed"]);
+pub(crate) static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &["body", "deleted", "changed", "deleted_by"]);
 /// The seq where a bucket of a timeline begins.
 pub(crate) static BUCKET: CellSet = set(&BUCKETS, Phase::Rows, &["start"]);
 /// A version of a membership.
@@ -313,8 +367,12 @@ pub(crate) static JOINED: CellSet =
 pub(crate) static USER_ROLE: CellSet = set(&USER_CONVERSATIONS, Phase::Rows, &["role", "changed"]);
 /// A version of the settings.
 pub(crate) static SETTINGS_VERSION: CellSet = set(&SETTINGS, Phase::Rows, &["kind", "title"]);
-/// A reaction to a message.
+/// A reaction to a message before version 3 of the rules.
 pub(crate) static REACTION: CellSet = set(&REACTIONS, Phase::Rows, &["emoji", "changed"]);
+/// A reaction to a message.
+pub(crate) static REACTION_BY_EMOJI: CellSet = set(&REACTIONS_BY_EMOJI, Phase::Rows, &["stands", "changed"]);
+/// An emoji that is new to a message.
+pub(crate) static MESSAGE_EMOJI: CellSet = set(&MESSAGE_EMOJIS, Phase::Rows, &["first"]);
 /// A deleted message, which does not count as unread.
 pub(crate) static GONE: CellSet = set(&DELETIONS, Phase::Rows, &["deleted"]);
 /// The user who took a member into a group.
@@ -337,7 +395,7 @@ pub(crate) static NEWEST_STAMP: CellSet = newest_of(&HEADS, Phase::Heads, &["new
 pub(crate) static MARK: CellSet = newest_of(&MARKS, Phase::Heads, &["seq", "ordinal"]);
 
 /// Every set; a CQL handle prepares one write statement for each.
-pub static CELL_SETS: [&CellSet; 19] = [
+pub static CELL_SETS: [&CellSet; 21] = [
     &ENTRY,
     &EDIT,
     &DELETION,
@@ -347,6 +405,8 @@ pub static CELL_SETS: [&CellSet; 19] = [
     &USER_ROLE,
     &SETTINGS_VERSION,
     &REACTION,
+    &REACTION_BY_EMOJI,
+    &MESSAGE_EMOJI,
     &GONE,
     &INVITED,
     &REFUSED,

@@ -117,6 +117,7 @@ pub static TIMELINE: Table = Table {
         bigint("changed"),
         bigint("edited"),
         boolean("deleted"),
+        uuid("deleted_by"),
     ],
 };
 
@@ -152,12 +153,28 @@ pub static SETTINGS: Table = Table {
     cells: &[text("kind"), text("title")],
 };
 
-/// Reactions to messages; the emoji of a removed one is empty.
+/// Reactions to messages under rules before version 3; the emoji of a removed one is empty.
 pub static REACTIONS: Table = Table {
     name: "reactions",
     partition_key: &[uuid("conversation"), bigint("bucket")],
     clustering_key: &[bigint("message"), uuid("user")],
     cells: &[text("emoji"), bigint("changed")],
+};
+
+/// Reactions to messages since version 3 of the rules.
+pub static REACTIONS_BY_EMOJI: Table = Table {
+    name: "reactions_by_emoji",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message"), uuid("user"), text("emoji")],
+    cells: &[boolean("stands"), bigint("changed")],
+};
+
+/// The emojis that messages have taken since version 3 of the rules.
+pub static MESSAGE_EMOJIS: Table = Table {
+    name: "message_emojis",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message"), text("emoji")],
+    cells: &[bigint("first")],
 };
 
 /// Deleted messages.
@@ -225,13 +242,15 @@ pub static MARKS: Table = Table {
 };
 
 /// Every derived table, in the order of [`crate::Phase`].
-pub static ALL: [&Table; 13] = [
+pub static ALL: [&Table; 15] = [
     &TIMELINE,
     &BUCKETS,
     &MEMBERS,
     &USER_CONVERSATIONS,
     &SETTINGS,
     &REACTIONS,
+    &REACTIONS_BY_EMOJI,
+    &MESSAGE_EMOJIS,
     &DELETIONS,
     &SENT,
     &INVITATIONS,

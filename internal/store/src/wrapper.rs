@@ -52,6 +52,16 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().id(conversation, id, as_of)).await
     }
 
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError> {
+        self.each(self.inner().emojis(conversation, slot, message, as_of)).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         self.each(self.inner().set_applied(source, applied)).await
     }

@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use domain::kinds::RemoveReaction;
 use domain::{
-    Action, Appended, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, RULES_NEWEST,
-    Seq, UserId, apply,
+    Action, Appended, CommandId, ConversationId, ConversationState, Decision, EmojiCache, Event, Facts, IdRow, Kind,
+    RULES_NEWEST, Seq, UserId, apply,
 };
 use store::tables::Column;
 use store::{CellWrites, Mark, Row, Value, rows_of};
@@ -32,6 +33,7 @@ struct Script {
     conversation: ConversationId,
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
+    emojis: EmojiCache,
     /// The offset of the next event.
     offset: u64,
     accepted: BTreeSet<Kind>,
@@ -47,6 +49,7 @@ impl Script {
             conversation,
             state: ConversationState::default(),
             ids: BTreeMap::new(),
+            emojis: EmojiCache::default(),
             offset: 1,
             accepted: BTreeSet::new(),
             sets: BTreeSet::new(),
@@ -55,12 +58,21 @@ impl Script {
     }
 
     fn tell(&mut self, author: UserId, id: CommandId, action: Action) {
+        let action = match action {
+            // Records from before version 3 of the rules name no emoji there.
+            Action::RemoveReaction(removal) if self.rules < 3 => {
+                Action::RemoveReaction(RemoveReaction { emoji: None, ..removal })
+            }
+            other => other,
+        };
         let (conversation, rules, kind) = (self.conversation, self.rules, action.kind());
         let event = Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action };
         let seq = Seq::new(0, self.offset).unwrap();
         let appended = Appended { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
-        let facts = Facts { first: self.ids.get(&id).copied(), target, past: false };
+        let first = self.ids.get(&id).copied();
+        let emojis = self.emojis.fact(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past: false, emojis };
         let effects = apply(&self.state, &event, appended, &facts, RULES_NEWEST).unwrap();
         let accepted = effects.decision == Decision::Accepted;
         self.accepted.extend(accepted.then_some(kind));
@@ -71,6 +83,7 @@ impl Script {
             line(&mut self.lines, &write);
         }
         self.state.absorb(seq, &effects.changes);
+        self.emojis.absorb(&effects.changes);
         if accepted {
             let row = IdRow {
                 author,

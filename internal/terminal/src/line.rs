@@ -43,7 +43,8 @@ impl FromStr for Which {
 }
 
 pub(crate) const HELP: &str = "\
-/reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI   /unreact N
+/reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI
+/unreact N EMOJI
                 N is a message's number, or 'last' for your own last one
 /who            who is here, as what, and whether they are online
 /away   /busy   /back
@@ -90,7 +91,10 @@ impl FromStr for Line {
                 let (target, emoji) = (which(first)?, text(second, "an emoji")?);
                 Self::OfMessage(target, Box::new(|target| CommandKind::React { target, emoji }))
             }
-            "unreact" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Unreact { target })),
+            "unreact" => {
+                let (target, emoji) = (which(first)?, text(second, "an emoji")?);
+                Self::OfMessage(target, Box::new(|target| CommandKind::Unreact { target, emoji }))
+            }
             "add" => {
                 Self::OfUser(text(rest, "a name")?, Box::new(|user| CommandKind::AddMembers { members: vec![user] }))
             }
@@ -153,7 +157,7 @@ mod tests {
             ("/edit 12  new  text", twelve, json!({"type": "edit", "target": MESSAGE, "body": "new  text"})),
             ("/delete last", last, json!({"type": "delete", "target": MESSAGE})),
             ("/react #3 👍", three, json!({"type": "react", "target": MESSAGE, "emoji": "👍"})),
-            ("/unreact #3", three, json!({"type": "unreact", "target": MESSAGE})),
+            ("/unreact #3 +1", three, json!({"type": "unreact", "target": MESSAGE, "emoji": "+1"})),
             ("/reply 3 so do I", three, json!({"type": "send", "body": "so do I", "reply_to": MESSAGE})),
             ("/add bob", bob, json!({"type": "add_members", "members": [BOB]})),
             ("/remove bob", bob, json!({"type": "remove_member", "user": BOB})),

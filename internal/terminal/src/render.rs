@@ -161,6 +161,7 @@ mod tests {
             users: vec![],
             edited: Some(1),
             deleted: false,
+            deleted_by: None,
             reactions: vec![ReactionBody { user: bob, emoji: "+1".into() }],
             withheld: false,
         };

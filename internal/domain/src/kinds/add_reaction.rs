@@ -3,7 +3,8 @@
 use super::prelude::*;
 use crate::limits::EMOJI_BYTES_MAX;
 
-/// Sets the author's one reaction to a message, replacing an earlier one.
+/// Adds an emoji to the author's reactions to a message. Before version 3 of the rules it replaced the author's earlier
+/// one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AddReaction {
     /// The message.
@@ -35,7 +36,8 @@ impl EventKind for AddReaction {
         at.member()?;
         at.text_fits(&self.emoji, EMOJI_BYTES_MAX)?;
         let (row, slot) = at.readable_message()?;
-        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, slot, emoji: self.emoji.clone() }])
+        let change = if at.event.rules < 3 { ReactionChange::Only } else { at.reaction_added()? };
+        Ok(vec![Change::Reaction { id: self.target, seq: row.seq, slot, emoji: self.emoji.clone(), change }])
     }
 
     fn stands(&self, _slot: u64) -> Stands {

@@ -1,10 +1,10 @@
 //! The input of every judgement: the state before the event, the event and the facts, with the checks that several
 //! kinds share. Where a version of the rules differs from the one before, a comment says so.
 
-use crate::limits::{BODY_BYTES_MAX, TITLE_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, EMOJIS_PER_MESSAGE_MAX, TITLE_BYTES_MAX};
 use crate::{
-    Change, Content, ConversationKind, ConversationState, Event, Facts, IdRow, MessageText, Refusal, Role, Settings,
-    Stands, words,
+    Change, Content, ConversationKind, ConversationState, Emojis, Event, Facts, IdRow, MessageText, ReactionChange,
+    Refusal, Role, Settings, Stands, words,
 };
 
 /// From this version of the rules on, users must have been looked up before they become members.
@@ -73,6 +73,30 @@ impl<'a> Context<'a> {
             return Err(Refusal::NoSuchMessage);
         }
         Ok((row, slot))
+    }
+
+    /// As [`Self::message`], and the author may delete it: it is their own or, since version 3, a message in a group by
+    /// somebody of a lower role than theirs, or by a former member, and they are an admin.
+    pub(super) fn deletable_message(&self, role: Role) -> Result<(&'a IdRow, u64), Refusal> {
+        if self.event.rules < 3 {
+            return self.own_message();
+        }
+        let (row, slot) = self.readable_message()?;
+        match self.state.role(row.author) {
+            _ if row.author == self.event.author => Ok((row, slot)),
+            _ if self.group_admin(role).is_err() => Err(Refusal::NotAuthor),
+            Some(theirs) if theirs >= role => Err(Refusal::Forbidden),
+            Some(_) | None => Ok((row, slot)),
+        }
+    }
+
+    /// What adding the emoji does, unless the message has taken as many as it can.
+    pub(super) fn reaction_added(&self) -> Result<ReactionChange, Refusal> {
+        match self.facts.emojis {
+            Emojis { has_it: true, .. } => Ok(ReactionChange::Added { is_new: false }),
+            Emojis { count, .. } if count >= EMOJIS_PER_MESSAGE_MAX => Err(Refusal::TooManyReactions),
+            Emojis { .. } => Ok(ReactionChange::Added { is_new: true }),
+        }
     }
 
     /// Whether another user wrote the message before the author's latest joining. Since version 2, an author who

@@ -2,7 +2,7 @@
 
 use super::prelude::*;
 
-/// Deletes a message of the author's own, for good.
+/// Deletes a message for good: one of the author's own or, since version 3 of the rules, another's as an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeleteMessage {
     /// The message.
@@ -16,7 +16,7 @@ impl EventKind for DeleteMessage {
 
     fn about(&self) -> About<'_> {
         About {
-            target: Target::Own(self.target),
+            target: Target::Readable(self.target),
             audience: Audience::Members,
             taken_in: &[],
             title: None,
@@ -29,9 +29,10 @@ impl EventKind for DeleteMessage {
     }
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
-        at.member()?;
-        let (row, slot) = at.own_message()?;
-        Ok(vec![Change::Deleted { id: self.target, seq: row.seq, slot }])
+        let role = at.member()?;
+        let (row, slot) = at.deletable_message(role)?;
+        let by = Some(at.event.author).filter(|author| *author != row.author);
+        Ok(vec![Change::Deleted { id: self.target, seq: row.seq, slot, by }])
     }
 
     fn stands(&self, _slot: u64) -> Stands {

@@ -6,13 +6,13 @@
 
 use domain::kinds::{Create, Withdraw};
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, Role, Seq, Stands,
-    UserId,
+    Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, ReactionChange,
+    Role, Seq, Stands, UserId,
 };
 use store::Value;
 use store::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, REACTIONS, REFUSALS, SENT, SETTINGS, TIMELINE, Table,
-    USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, MESSAGE_EMOJIS, REACTIONS, REACTIONS_BY_EMOJI, REFUSALS,
+    SENT, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
 };
 
 /// Slots of one bucket (CQL partition) of the timeline, as in `schemas/cql`.
@@ -81,18 +81,17 @@ impl Writes<'_> {
                 ];
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
             }
-            Change::Deleted { id, seq: message, slot } => {
-                let cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
+            Change::Deleted { id, seq: message, slot, by } => {
+                let mut cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
+                cells.extend(by.map(|user| ("deleted_by", user.uuid().into())));
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
                 self.put(&IDS, id_key(self.event, *id), vec![("deleted", now.clone())]);
                 if self.event.rules >= 2 {
                     self.put(&DELETIONS, self.entry_key(*slot, *message), vec![("deleted", now)]);
                 }
             }
-            Change::Reaction { seq: message, slot, emoji, .. } => {
-                let mut key = self.entry_key(*slot, *message);
-                key.push(self.event.author.uuid().into());
-                self.put(&REACTIONS, key, vec![("emoji", emoji.clone().into()), ("changed", now)]);
+            Change::Reaction { seq: message, slot, emoji, change, .. } => {
+                self.reaction(self.entry_key(*slot, *message), emoji, *change);
             }
             Change::Member { user, role } => self.member(*user, *role),
             Change::Settings(settings) => {
@@ -100,6 +99,22 @@ impl Writes<'_> {
                 self.put(&SETTINGS, vec![self.conversation(), at(seq)], cells);
             }
             Change::Id { id, row } => self.put(&IDS, id_key(self.event, *id), id_cells(row)),
+        }
+    }
+
+    fn reaction(&mut self, message: Vec<Value>, emoji: &str, change: ReactionChange) {
+        let (author, now) = (self.event.author.uuid().into(), at(self.appended.seq));
+        if change == (ReactionChange::Added { is_new: true }) {
+            let key = [message.clone(), vec![emoji.into()]].concat();
+            self.put(&MESSAGE_EMOJIS, key, vec![("first", now.clone())]);
+        }
+        if change == ReactionChange::Only {
+            let key = [message, vec![author]].concat();
+            self.put(&REACTIONS, key, vec![("emoji", emoji.into()), ("changed", now)]);
+        } else {
+            let key = [message, vec![author, emoji.into()]].concat();
+            let stands = change != ReactionChange::Removed;
+            self.put(&REACTIONS_BY_EMOJI, key, vec![("stands", stands.into()), ("changed", now)]);
         }
     }
 

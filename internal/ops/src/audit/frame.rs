@@ -85,10 +85,14 @@ fn what(event: &Event, effects: &Effects) -> Value {
         }
         Action::DeleteMessage(DeleteMessage { target }) => json!({ "kind": "deleted", "target": target.to_string() }),
         Action::AddReaction(AddReaction { target, emoji }) => {
-            json!({ "kind": "reacted", "target": target.to_string(), "emoji": emoji })
+            let kind = if event.rules < 3 { "reacted" } else { "reaction_added" };
+            json!({ "kind": kind, "target": target.to_string(), "emoji": emoji })
         }
-        Action::RemoveReaction(RemoveReaction { target }) => {
+        Action::RemoveReaction(RemoveReaction { target, .. }) if event.rules < 3 => {
             json!({ "kind": "reacted", "target": target.to_string(), "emoji": "" })
+        }
+        Action::RemoveReaction(RemoveReaction { target, emoji }) => {
+            json!({ "kind": "reaction_removed", "target": target.to_string(), "emoji": emoji })
         }
         Action::Withdraw(Withdraw) => json!({ "kind": "withdrawn" }),
     }

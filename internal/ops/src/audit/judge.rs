@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Appended, ConversationId, ConversationState, Effects, Event, IdCache, RULES_NEWEST, Seq, apply};
+use domain::{
+    Appended, ConversationId, ConversationState, Effects, EmojiCache, Event, IdCache, RULES_NEWEST, Seq, apply,
+};
 use eventlog::{DecodedRecord, Meaning};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use store::{Answers, CacheEntry, Conversations, FactsLookup, Loaded, Store, StoreError, load};
@@ -52,7 +54,8 @@ impl Judge {
         let mut loads = Vec::new();
         for (conversation, appended) in cold {
             if self.is_new(conversation) {
-                let loaded = Loaded { state: ConversationState::default(), ids: IdCache::new(i64::MIN, []) };
+                let (state, ids) = (ConversationState::default(), IdCache::new(i64::MIN, []));
+                let loaded = Loaded { state, ids, emojis: EmojiCache::default() };
                 self.cache.put(conversation, CacheEntry::Ready(Box::new(loaded)));
             } else {
                 loads.push((conversation, appended));
@@ -98,6 +101,9 @@ impl Judge {
                 },
                 FactsLookup::ReadPast(past) => {
                     answers.learn(past, store.memberships(conversation, event.author).await?, as_of);
+                }
+                FactsLookup::ReadEmojis(message, slot) => {
+                    loaded.emojis.keep(message, store.emojis(conversation, slot, message, as_of).await?);
                 }
             }
         };

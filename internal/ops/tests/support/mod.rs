@@ -55,7 +55,18 @@ pub(crate) async fn say(
     id: CommandId,
     action: Action,
 ) {
-    let rules = RULES_NEWEST;
+    say_by(RULES_NEWEST, log, conversation, author, id, action).await;
+}
+
+/// Says it under that version of the rules.
+async fn say_by(
+    rules: u32,
+    log: &dyn EventLog,
+    conversation: ConversationId,
+    author: UserId,
+    id: CommandId,
+    action: Action,
+) {
     let event = Event { id, conversation, author, received_ms: BEGIN_MS, rules, key_id: None, looked_up: true, action };
     let encoded = Codec::compiled_in().event(&event);
     let key = conversation.to_string();
@@ -76,7 +87,9 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
             let send = Action::SendMessage(SendMessage { body: format!("message {turn}").into(), reply_to: None });
             say(log, conversation, ann, target, send.clone()).await;
             say(log, conversation, ann, target, send).await;
-            say(log, conversation, other, id(), Action::AddReaction(AddReaction { target, emoji: "+1".into() })).await;
+            // Services of the last release are among them.
+            let (rules, reaction) = (RULES_NEWEST - turn % 2, AddReaction { target, emoji: "+1".into() });
+            say_by(rules, log, conversation, other, id(), Action::AddReaction(reaction)).await;
             if turn == 2 {
                 say(log, conversation, ann, id(), Action::EditMessage(EditMessage { target, body: "edited".into() }))
                     .await;

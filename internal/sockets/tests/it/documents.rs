@@ -98,7 +98,7 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         CommandFrame::new(id, conversation, CommandKind::Edit { target: id, body }),
         CommandFrame::new(id, conversation, CommandKind::Delete { target: id }),
         CommandFrame::new(id, conversation, CommandKind::React { target: id, emoji: "+1".into() }),
-        CommandFrame::new(id, conversation, CommandKind::Unreact { target: id }),
+        CommandFrame::new(id, conversation, CommandKind::Unreact { target: id, emoji: "👍".into() }),
         CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
     ];
     samples.extend(commands.iter().map(|frame| pair(frame, frame)));
@@ -151,12 +151,16 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
     let left = |owner| event(FeedKind::Left { user, owner });
     let edited = |body| event(FeedKind::Edited { target: id, body });
     let reacted = |emoji| event(FeedKind::Reacted { target: id, emoji });
+    let added = |emoji| event(FeedKind::ReactionAdded { target: id, emoji });
+    let removed = |emoji| event(FeedKind::ReactionRemoved { target: id, emoji });
     let withdrawn = |ordinal| event_at(ordinal, FeedKind::Withdrawn {});
     let mut samples = vec![
         pair(&message(Some(id)), &message(None)),
         pair(&left(Some(user)), &left(None)),
         pair(&edited(Some(body)), &edited(None)),
         pair(&reacted(Some(String::new())), &reacted(None)),
+        pair(&added(Some("+1".to_owned())), &added(None)),
+        pair(&removed(Some("+1".to_owned())), &removed(None)),
         pair(&withdrawn(Some(1)), &withdrawn(None)),
     ];
     let kinds = [

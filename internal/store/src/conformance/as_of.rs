@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::{CommandId, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};
 
-use crate::Row;
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at, entry_row, id_row, member, stamped};
+use crate::{ReactionRow, Row};
 
 const WEEK_MS: i64 = 7 * 86_400_000;
 
@@ -140,5 +140,35 @@ pub(super) async fn ids_from(fixture: Fixture) {
                 assert_eq!(read, expected, "from {from_ms} to {newest_ms} as of {as_of}");
             }
         }
+    }
+}
+
+pub(super) async fn emojis(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let emoji = |message, slot, emoji: &str, first| {
+        let row =
+            Row::Reaction(ReactionRow::NewEmoji { message: at(message), slot, emoji: emoji.into(), first: at(first) });
+        stamped(at(first), row)
+    };
+    let rows = vec![
+        emoji(10, 0, "b", 20),
+        emoji(10, 0, "a", 21),
+        emoji(11, 1, "c", 22),
+        emoji(12, crate::BUCKET_SLOTS, "d", 23),
+    ];
+    fixture.write(conversation, rows).await;
+    let store = &fixture.store;
+    let expected: [(u64, u64, u64, &[&str]); 8] = [
+        (10, 0, 19, &[]),
+        (10, 0, 20, &["b"]),
+        (10, 0, 21, &["a", "b"]),
+        (10, 0, 99, &["a", "b"]),
+        (11, 1, 99, &["c"]),
+        (12, crate::BUCKET_SLOTS, 22, &[]),
+        (12, crate::BUCKET_SLOTS, 23, &["d"]),
+        (13, 2, 99, &[]),
+    ];
+    for (message, slot, as_of, emojis) in expected {
+        assert_eq!(store.emojis(conversation, slot, at(message), at(as_of)).await.unwrap(), emojis, "as of {as_of}");
     }
 }

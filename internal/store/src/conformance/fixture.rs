@@ -74,6 +74,7 @@ impl Fixture {
             changed: seq,
             edited_ms: None,
             deleted: false,
+            deleted_by: None,
             reactions: Vec::new(),
         }
     }

@@ -8,7 +8,8 @@ use domain::kinds::{
 };
 use domain::{
     Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
-    Effects, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Effects, EmojiCache, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, ReactionChange, Refusal, Role, Seq,
+    Stands, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
@@ -45,7 +46,7 @@ pub(super) struct GeneratedConversation {
     pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
     /// The kinds of its accepted events.
     pub(super) kinds: BTreeSet<Kind>,
-    reactions: BTreeMap<(Seq, UserId), String>,
+    emojis: EmojiCache,
     state: ConversationState,
     events: Vec<Event>,
 }
@@ -70,7 +71,7 @@ impl GeneratedConversation {
             gone: BTreeMap::new(),
             refusals: BTreeMap::new(),
             kinds: BTreeSet::new(),
-            reactions: BTreeMap::new(),
+            emojis: EmojiCache::default(),
             state: ConversationState::default(),
             events: Vec::new(),
         };
@@ -92,7 +93,9 @@ impl GeneratedConversation {
 
     fn event(&self, id: CommandId, author: UserId, action: Action) -> Event {
         let conversation = self.conversation;
-        Event { id, conversation, author, received_ms: 0, rules: RULES_NEWEST, key_id: None, looked_up: true, action }
+        // Services of the last release and of this one, side by side.
+        let rules = RULES_NEWEST - u32::from(id.stamp_ms().rem_euclid(3) == 0);
+        Event { id, conversation, author, received_ms: 0, rules, key_id: None, looked_up: true, action }
     }
 
     fn random_event(&self, fixture: &Fixture, people: &[UserId], time_ms: i64) -> Event {
@@ -119,7 +122,7 @@ impl GeneratedConversation {
             8..=10 => (owner, Action::EditMessage(EditMessage { target, body: text.into() })),
             11 | 12 => (owner, Action::DeleteMessage(DeleteMessage { target })),
             13..=15 => (author, Action::AddReaction(AddReaction { target, emoji })),
-            16 => (author, Action::RemoveReaction(RemoveReaction { target })),
+            16 => (author, Action::RemoveReaction(RemoveReaction { target, emoji: Some(emoji) })),
             17 | 18 => (author, Action::AddMembers(AddMembers { members: vec![user, *fixture.one_of(people)] })),
             19 => (author, Action::RemoveMember(RemoveMember { user })),
             20 => (author, Action::Leave(Leave)),
@@ -136,7 +139,8 @@ impl GeneratedConversation {
         let versions = || self.versions.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(versions(), appended.seq.before().unwrap()));
-        let facts = Facts { first, target, past };
+        let emojis = self.emojis.fact(event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, emojis };
         let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
         let writes = self.writes(event, appended, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
@@ -149,6 +153,7 @@ impl GeneratedConversation {
             self.learn(event, appended, change);
         }
         self.state.absorb(appended.seq, &effects.changes);
+        self.emojis.absorb(&effects.changes);
         if effects.raises_head(event) {
             let last_message = self.head.and_then(|head| head.last_message);
             self.head = Some(Head {
@@ -192,6 +197,7 @@ impl GeneratedConversation {
                     changed: seq,
                     edited_ms: None,
                     deleted: false,
+                    deleted_by: None,
                     reactions: Vec::new(),
                 };
                 self.entries.insert(seq, entry);
@@ -201,21 +207,23 @@ impl GeneratedConversation {
                 (entry.changed, entry.edited_ms) = (seq, Some(appended.append_time_ms));
                 set_body(&mut entry.content, body);
             }
-            Change::Deleted { id, seq: message, .. } => {
+            Change::Deleted { id, seq: message, by, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
-                (entry.changed, entry.deleted) = (seq, true);
+                (entry.changed, entry.deleted, entry.deleted_by) = (seq, true, by);
                 entry.reactions.clear();
                 set_body(&mut entry.content, MessageText::default());
                 self.gone.insert(message, seq);
                 self.ids.get_mut(&id).unwrap().deleted = Some(seq);
             }
-            Change::Reaction { seq: message, emoji, .. } => {
-                self.reactions.insert((message, event.author), emoji);
-                let standing = self.reactions.range((message, nobody())..).take_while(|((at, _), _)| *at == message);
-                let standing = standing.filter(|(_, emoji)| !emoji.is_empty());
+            Change::Reaction { seq: message, emoji, change, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
-                entry.reactions =
-                    standing.map(|((_, user), emoji)| MessageReaction { user: *user, emoji: emoji.clone() }).collect();
+                let reaction = MessageReaction { user: event.author, emoji };
+                let only = change == ReactionChange::Only;
+                entry.reactions.retain(|known| *known != reaction && !(only && known.user == event.author));
+                if change != ReactionChange::Removed && !reaction.emoji.is_empty() {
+                    entry.reactions.push(reaction);
+                    entry.reactions.sort();
+                }
                 entry.changed = seq;
             }
             Change::Member { user, role } => {
@@ -258,9 +266,4 @@ fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {
         }
         _ => None,
     })
-}
-
-/// The user id with the lowest bytes.
-fn nobody() -> UserId {
-    uuid::Uuid::nil().try_into().unwrap()
 }

@@ -8,7 +8,7 @@ use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
-use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, Row, Value, canonical};
+use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, ReactionRow, Row, Value, canonical};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as in CQL.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -104,7 +104,7 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
     let message = fixture.message(at(10), 0, 1);
     let id = message.id;
     let deletion = vec![
-        stamped(at(20), Row::Deletion { seq: at(10), slot: 0, changed: at(20) }),
+        stamped(at(20), Row::Deletion { seq: at(10), slot: 0, changed: at(20), by: None }),
         stamped(at(20), Row::IdDeleted { id, deleted: at(20) }),
         stamped(at(20), Row::Head { seq: at(20), time_ms: 2, slot: 1, ordinal: 1 }),
         stamped(at(20), Row::UserRole { user, role: None, seq: at(20) }),
@@ -200,7 +200,7 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
     let (slot, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
     let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
     let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
-    match fixture.below(19) {
+    match fixture.below(21) {
         0 => {
             let content = [
                 Content::Message { body: text.clone().into(), reply_to: Some(id).filter(|_| number > 100) },
@@ -214,13 +214,18 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
             Row::Entry { seq, slot, ordinal: number, id, author: user, time_ms, content }
         }
         1 => Row::Edit { seq, slot, body: text.into(), changed: at(number), time_ms: -1 },
-        2 => Row::Deletion { seq, slot, changed: at(number) },
+        2 => Row::Deletion { seq, slot, changed: at(number), by: Some(user).filter(|_| number > 100) },
         3 => Row::Bucket { bucket: number % 2, start: at(number) },
         4 => Row::Member { user, seq, role },
         5 => Row::Joined { user, role: Role::Admin, seq: at(number), ordinal: number },
         6 => Row::UserRole { user, role, seq: at(number) },
         7 => Row::Settings { seq, settings: Settings { kind: ConversationKind::Direct, title: text } },
-        8 => Row::Reaction { message: seq, slot, user, emoji: text, changed: at(number) },
+        8 => Row::Reaction(ReactionRow::Only { message: seq, slot, user, emoji: text, changed: at(number) }),
+        18 => {
+            let (emoji, stands, changed) = (text, number.is_multiple_of(2), at(number));
+            Row::Reaction(ReactionRow::ByEmoji { message: seq, slot, user, emoji, stands, changed })
+        }
+        19 => Row::Reaction(ReactionRow::NewEmoji { message: seq, slot, emoji: text, first: at(number) }),
         9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { slot }) },
         10 => Row::IdDeleted { id, deleted: at(number) },
         11 => Row::Head { seq: at(number), time_ms: -1, slot, ordinal: number },

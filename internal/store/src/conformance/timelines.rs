@@ -5,7 +5,7 @@ use domain::{Content, ConversationId, Stands, UserId};
 use crate::conformance::fixture::{
     Fixture, NEW_YEAR_MS, Stamped, at, cells, entry_row, expect_timeline, id_row, stamped,
 };
-use crate::{BUCKET_SLOTS, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, Row, bucket_of};
+use crate::{BUCKET_SLOTS, Direction, Entry, MessageReaction, Page, REACTIONS_SHOWN_MAX, ReactionRow, Row, bucket_of};
 
 /// Writes messages at these slots, with seqs ten apart from 10 on, and the rows of the buckets that they begin.
 async fn write_messages(fixture: &Fixture, conversation: ConversationId, slots: &[u64]) -> Vec<Entry> {
@@ -127,14 +127,15 @@ pub(super) async fn edits_and_deletions(fixture: Fixture) {
         stamped(changed, Row::Edit { seq: at(seq), slot, body: body.into(), changed, time_ms })
     };
     let deletion =
-        |seq, slot, changed| stamped(at(changed), Row::Deletion { seq: at(seq), slot, changed: at(changed) });
+        |seq, slot, changed, by| stamped(at(changed), Row::Deletion { seq: at(seq), slot, changed: at(changed), by });
+    let admin = Some(fixture.user());
     let rows = vec![
         stamped(at(11), Row::Bucket { bucket: 0, start: at(11) }),
         edit(10, 0, 40, "edited"),
         edit(20, 1, 41, "edited, then deleted"),
         edit(20, 1, 42, "twice"),
-        deletion(20, 1, 43),
-        deletion(30, BUCKET_SLOTS, 44),
+        deletion(20, 1, 43, admin),
+        deletion(30, BUCKET_SLOTS, 44, None),
     ];
     fixture.write(conversation, rows).await;
     fixture.write(conversation, vec![entry_row(&entries[0])]).await;
@@ -150,6 +151,7 @@ pub(super) async fn edits_and_deletions(fixture: Fixture) {
         changed: at(43),
         edited_ms: Some(NEW_YEAR_MS + 42),
         deleted: true,
+        deleted_by: admin,
         ..entries[1].clone()
     };
     entries[2] = Entry { content: message("", None), changed: at(44), deleted: true, ..entries[2].clone() };
@@ -165,7 +167,7 @@ pub(super) async fn reactions(fixture: Fixture) {
     users.sort();
     let react = |of: &Entry, user: usize, emoji: &str, changed| {
         let (message, slot, user) = (of.seq, of.slot, users[user]);
-        let row = Row::Reaction { message, slot, user, emoji: emoji.into(), changed: at(changed) };
+        let row = Row::Reaction(ReactionRow::Only { message, slot, user, emoji: emoji.into(), changed: at(changed) });
         stamped(at(changed), row)
     };
     let rows = vec![
@@ -194,6 +196,56 @@ pub(super) async fn reactions(fixture: Fixture) {
     }
 }
 
+/// Several reactions of one user, since version 3 of the rules; and what programs under older rules still write besides.
+pub(super) async fn reactions_by_emoji(fixture: Fixture) {
+    let conversation = fixture.conversation();
+    let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_SLOTS - 1, BUCKET_SLOTS]).await;
+    let mut users = [fixture.user(), fixture.user()];
+    users.sort();
+    let react = |of: &Entry, user: usize, emoji: &str, stands, changed| {
+        let (message, slot, user, changed) = (of.seq, of.slot, users[user], at(changed));
+        stamped(
+            changed,
+            Row::Reaction(ReactionRow::ByEmoji { message, slot, user, emoji: emoji.into(), stands, changed }),
+        )
+    };
+    let only = |of: &Entry, user: usize, emoji: &str, changed| {
+        let (message, slot, user, changed) = (of.seq, of.slot, users[user], at(changed));
+        stamped(changed, Row::Reaction(ReactionRow::Only { message, slot, user, emoji: emoji.into(), changed }))
+    };
+    let rows = vec![
+        react(&entries[0], 1, "b", true, 50),
+        react(&entries[0], 1, "a", true, 51),
+        react(&entries[0], 0, "b", true, 52),
+        react(&entries[0], 0, "c", true, 53),
+        react(&entries[0], 0, "c", false, 54),
+        // An only reaction replaces what was there, and what comes later stands beside it.
+        react(&entries[1], 0, "gone", true, 60),
+        only(&entries[1], 0, "only", 61),
+        react(&entries[1], 0, "beside", true, 62),
+        // One that was taken back by its emoji is gone; the same emoji is not shown twice.
+        only(&entries[2], 0, "x", 70),
+        react(&entries[2], 0, "x", false, 71),
+        only(&entries[2], 1, "y", 72),
+        react(&entries[2], 1, "y", true, 73),
+        // So is all of them, by an only reaction that is none.
+        react(&entries[3], 1, "z", true, 80),
+        only(&entries[3], 1, "", 81),
+    ];
+    fixture.write(conversation, rows).await;
+    let reaction = |user: usize, emoji: &str| MessageReaction { user: users[user], emoji: emoji.into() };
+    entries[0].reactions = vec![reaction(0, "b"), reaction(1, "a"), reaction(1, "b")];
+    entries[1].reactions = vec![reaction(0, "beside"), reaction(0, "only")];
+    entries[2].reactions = vec![reaction(1, "y")];
+    for (entry, changed) in entries.iter_mut().zip([54, 62, 73, 81]) {
+        entry.changed = at(changed);
+    }
+    expect_timeline(&*fixture.store, conversation, &entries).await;
+    for entry in &entries {
+        assert_eq!(fixture.store.entry(conversation, entry.slot, entry.seq).await.unwrap().as_ref(), Some(entry));
+    }
+}
+
 /// Issue 10, item 1: an entry is bounded, however many have reacted to it.
 pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
     let conversation = fixture.conversation();
@@ -202,7 +254,8 @@ pub(super) async fn more_reactions_than_an_entry_shows(fixture: Fixture) {
     users.sort_unstable();
     let (message, slot) = (entries[0].seq, entries[0].slot);
     let react = |(user, changed): (&domain::UserId, u64)| {
-        let row = Row::Reaction { message, slot, user: *user, emoji: "x".into(), changed: at(changed) };
+        let row =
+            Row::Reaction(ReactionRow::Only { message, slot, user: *user, emoji: "x".into(), changed: at(changed) });
         stamped(at(changed), row)
     };
     fixture.write(conversation, users.iter().zip(100..).map(react).collect()).await;

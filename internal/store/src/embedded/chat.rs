@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use domain::limits::EMOJIS_PER_MESSAGE_MAX;
 use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings};
 use environment::seeded_bugs::{Bug, seeded};
 use kv::Durability;
@@ -12,8 +13,8 @@ use kv::Durability;
 use crate::embedded::derived::{Derived, PlacedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
 use crate::observer::Op;
-use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, SETTINGS, TIMELINE};
-use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef};
+use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, MESSAGE_EMOJIS, SETTINGS, TIMELINE};
+use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef, bucket_of};
 
 /// Rows that one job of the writer merges: other jobs run between the parts of a large write.
 const JOB_ROWS_MAX: usize = 1024;
@@ -69,6 +70,23 @@ impl ChatStore for EmbeddedStore {
     async fn id(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<IdRow>, StoreError> {
         let row = self.read().await?.table(&IDS).get(&id_key(conversation, &id))?;
         Ok(row.map(|row| row.id_row(as_of)).transpose()?.flatten().map(|(_, row)| row))
+    }
+
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError> {
+        let mut found = Vec::new();
+        let rows = under(&[conversation.into(), bucket_of(slot).into(), message.into()]);
+        let each = self.read().await?.table(&MESSAGE_EMOJIS).each::<()>(rows, false, EMOJIS_PER_MESSAGE_MAX, |row| {
+            found.extend(row.message_emoji(as_of)?);
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+        Ok(found)
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {

@@ -16,9 +16,11 @@ use crate::{CellWrites, RowValues, StoreError, ValueRef};
 pub(super) const READ_ROWS_MAX: usize = 512;
 
 /// The number of ranks of one incarnation in a batch: for its derived tables, its holds and its progress.
-const RANKS: u32 = 16;
-const RANK_HOLDS: u32 = 14;
-const RANK_APPLIED: u32 = 15;
+const RANKS: u32 = 32;
+const RANK_HOLDS: u32 = 30;
+const RANK_APPLIED: u32 = 31;
+/// A table with the rank of the holds would mix its rows with theirs.
+const _: () = assert!(tables::ALL.len() <= RANK_HOLDS as usize);
 
 /// The tables of one incarnation.
 #[derive(Debug)]

@@ -40,6 +40,16 @@ impl ChatStore for Following {
         self.store().id(conversation, id, as_of).await
     }
 
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError> {
+        self.store().emojis(conversation, slot, message, as_of).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         self.store().set_applied(source, applied).await
     }

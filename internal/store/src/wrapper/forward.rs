@@ -39,6 +39,16 @@ impl<S: StoreWrapper> ChatStore for S {
         StoreWrapper::id(self, conversation, id, as_of).await
     }
 
+    async fn emojis(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Vec<String>, StoreError> {
+        StoreWrapper::emojis(self, conversation, slot, message, as_of).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         StoreWrapper::set_applied(self, source, applied).await
     }

@@ -112,7 +112,7 @@ async fn a_view_of_frames_alone_is_what_history_has() -> Result<()> {
         CommandKind::React { target: second, emoji: "+1".into() },
         CommandKind::Edit { target: first, body: "first!".into() },
         CommandKind::Delete { target: second },
-        CommandKind::Unreact { target: first },
+        CommandKind::Unreact { target: first, emoji: "+1".into() },
         CommandKind::ChangeTitle { title: "Coffee".into() },
         CommandKind::AddMembers { members: vec![carl] },
         CommandKind::ChangeRole { user: carl, role: "admin".into() },

@@ -99,6 +99,11 @@ fn conversations() -> Section {
             ("members of a group", number(limits::MEMBERS_MAX), "`full`"),
             ("members named in one command", number(limits::MEMBERS_PER_EVENT_MAX), "`invalid`"),
             (
+                "different emojis that a message takes in its time",
+                number(limits::EMOJIS_PER_MESSAGE_MAX),
+                "`too_many_reactions`",
+            ),
+            (
                 "reactions shown of one message",
                 number(store::REACTIONS_SHOWN_MAX),
                 "the first ones by user are shown, all are kept",

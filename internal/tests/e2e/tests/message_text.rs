@@ -181,6 +181,7 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
         changed: seq,
         edited_ms: None,
         deleted: false,
+        deleted_by: None,
         reactions: Vec::new(),
     };
     let shown: EntryBody = serde_json::from_value(serde_json::json!({

@@ -8,6 +8,9 @@ use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_N
 
 use crate::{Random, Reference};
 
+/// The reactions that are used.
+const EMOJI: [&str; 3] = ["👍", "❤️", "☕"];
+
 /// The number of users and conversations, and the behaviour of clients.
 #[derive(Debug, Clone, Copy)]
 pub struct StoryConfig {
@@ -181,11 +184,13 @@ impl Stories {
                 author = if self.random.chance(70) { theirs } else { author };
                 Action::DeleteMessage(DeleteMessage { target })
             }
-            (14..16, Some((target, _))) => Action::AddReaction(AddReaction {
-                target,
-                emoji: (*self.random.pick(&["👍", "❤️", "☕"])).to_owned(),
-            }),
-            (16, Some((target, _))) => Action::RemoveReaction(RemoveReaction { target }),
+            (14..16, Some((target, _))) => {
+                Action::AddReaction(AddReaction { target, emoji: (*self.random.pick(&EMOJI)).to_owned() })
+            }
+            (16, Some((target, _))) => {
+                let emoji = Some((*self.random.pick(&EMOJI)).to_owned());
+                Action::RemoveReaction(RemoveReaction { target, emoji })
+            }
             (17..19, _) => {
                 author = owner.map_or(author, |(owner, _)| *owner);
                 Action::AddMembers(AddMembers { members: vec![user] })

@@ -74,10 +74,12 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
         edited: _,
         body,
         deleted,
+        deleted_by,
         reactions,
         withheld,
     } = entry;
-    let text = |version: &EntryBody| (&version.body, version.deleted) == (body, *deleted);
+    let text =
+        |version: &EntryBody| (&version.body, version.deleted, &version.deleted_by) == (body, *deleted, deleted_by);
     let left_out = *withheld && body.is_none();
     let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
     (left_out || versions.clone().any(text)) && reactions.iter().all(reacted)

@@ -8,8 +8,11 @@ use workload::Random;
 use super::{Room, World};
 use crate::plan::{Repeat, Step, Verb, What};
 
-/// The reactions that are used.
-const EMOJI: [&str; 3] = ["👍", "❤️", "☕"];
+/// The reactions that are used: some more than a message takes.
+const EMOJI: [&str; 23] = [
+    "👍", "❤️", "☕", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l", "m", "n", "o", "p", "q", "r", "s",
+    "t",
+];
 
 /// An id with that time stamp; the rest comes from `salt`.
 pub(super) fn mint(stamp_ms: i64, salt: u64) -> CommandId {
@@ -73,16 +76,24 @@ impl World {
                 CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() })
             }
             Verb::Delete => {
-                let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
+                // Admins delete what others said; for all others that is refused.
+                let any = random.below(4) == 0;
+                let target = recent(device, conversation, random, |entry| any || entry.author == me)?.id;
                 CommandFrame::new(id, conversation, CommandKind::Delete { target })
             }
             Verb::React => {
-                let target = recent(device, conversation, random, |_| true)?.id;
+                let target = reacted_to(device, conversation, random)?;
                 CommandFrame::new(id, conversation, CommandKind::React { target, emoji: (*random.pick(&EMOJI)).into() })
             }
             Verb::Unreact => {
-                let target = recent(device, conversation, random, |_| true)?.id;
-                CommandFrame::new(id, conversation, CommandKind::Unreact { target })
+                let target = reacted_to(device, conversation, random)?;
+                let own = |entry: &EntryBody| {
+                    entry.reactions.iter().filter(|reaction| reaction.user == me).map(|own| own.emoji.clone()).collect()
+                };
+                let known = device.memory().kept.rooms.get(&conversation)?.message(target).map(own);
+                let known: Vec<String> = known.filter(|_| random.below(4) > 0).unwrap_or_default();
+                let emoji = known.first().cloned().unwrap_or_else(|| (*random.pick(&EMOJI)).to_owned());
+                CommandFrame::new(id, conversation, CommandKind::Unreact { target, emoji })
             }
             Verb::Mark => {
                 let memory = device.memory();
@@ -155,6 +166,16 @@ fn repetition(device: &Device, how: Repeat, random: &mut Random) -> Option<Comma
 }
 
 /// A recent message that the device shows.
+/// The message that a device reacts to: often the first that it knows, which many do until it takes no more.
+fn reacted_to(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<CommandId> {
+    if random.below(2) == 0 {
+        return recent(device, conversation, random, |_| true).map(|entry| entry.id);
+    }
+    let memory = device.memory();
+    let entries = memory.kept.rooms.get(&conversation)?.entries.values();
+    entries.into_iter().find(|entry| entry.kind == "message" && !entry.deleted).map(|entry| entry.id)
+}
+
 fn recent(
     device: &Device,
     conversation: ConversationId,

@@ -144,8 +144,9 @@ impl Http {
                 let path = format!("{at}/messages/{target}/reaction");
                 self.give(Method::PUT, &path, &ReactBody { id, emoji }).await
             }
-            CommandKind::Unreact { target } => {
-                self.take_away(&format!("{at}/messages/{target}/reaction?id={id}")).await
+            CommandKind::Unreact { target, emoji } => {
+                let emoji: String = emoji.bytes().map(|byte| format!("%{byte:02X}")).collect();
+                self.take_away(&format!("{at}/messages/{target}/reaction?id={id}&emoji={emoji}")).await
             }
             CommandKind::Withdraw {} => self.give(Method::POST, &format!("{at}/withdraw"), &CommandBody { id }).await,
         }

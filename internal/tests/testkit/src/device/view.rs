@@ -46,7 +46,7 @@ impl Room {
     /// less than the device may have (`withheld`); the device then keeps its version, although that may be newer
     /// than the leaving.
     pub(crate) fn merge(&mut self, mut row: EntryBody) {
-        row.reactions.sort_by_key(|reaction| reaction.user);
+        row.reactions.sort();
         match self.entries.get_mut(&row.seq) {
             Some(mine) if row.withheld => mine.withheld = true,
             Some(mine) if row.changed < mine.changed => {}
@@ -83,6 +83,7 @@ impl Room {
             users,
             edited: None,
             deleted: false,
+            deleted_by: None,
             reactions: Vec::new(),
             withheld: false,
         };
@@ -110,7 +111,23 @@ impl Room {
             FeedKind::Message { body, reply_to } => {
                 self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
             }
-            FeedKind::Edited { target, body: None } | FeedKind::Reacted { target, emoji: None } => {
+            FeedKind::Edited { .. }
+            | FeedKind::Deleted { .. }
+            | FeedKind::Reacted { .. }
+            | FeedKind::ReactionAdded { .. }
+            | FeedKind::ReactionRemoved { .. } => return self.rewrite((seq, author, time), what),
+            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => {}
+        }
+        Own::Nothing
+    }
+
+    /// Applies an event that changes a message.
+    fn rewrite(&mut self, (seq, author, time): (Seq, UserId, i64), what: &FeedKind) -> Own {
+        match what {
+            FeedKind::Edited { target, body: None }
+            | FeedKind::Reacted { target, emoji: None }
+            | FeedKind::ReactionAdded { target, emoji: None }
+            | FeedKind::ReactionRemoved { target, emoji: None } => {
                 if self.seqs.contains_key(target) {
                     return Own::Changed;
                 }
@@ -124,16 +141,35 @@ impl Room {
             FeedKind::Deleted { target } => self.change(*target, seq, |message| {
                 message.body = Some("".into());
                 message.deleted = true;
+                if message.author != author {
+                    message.deleted_by = Some(author);
+                }
                 message.reactions.clear();
             }),
             FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, seq, |message| {
                 message.reactions.retain(|reaction| reaction.user != author);
                 if !emoji.is_empty() && !message.deleted {
                     message.reactions.push(ReactionBody { user: author, emoji: emoji.clone() });
-                    message.reactions.sort_by_key(|reaction| reaction.user);
+                    message.reactions.sort();
                 }
             }),
-            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => {}
+            FeedKind::ReactionAdded { target, emoji: Some(emoji) } => self.change(*target, seq, |message| {
+                let theirs = |reaction: &&ReactionBody| reaction.user == author && reaction.emoji == *emoji;
+                if !message.deleted && message.reactions.iter().find(theirs).is_none() {
+                    message.reactions.push(ReactionBody { user: author, emoji: emoji.clone() });
+                    message.reactions.sort();
+                }
+            }),
+            FeedKind::ReactionRemoved { target, emoji: Some(emoji) } => self.change(*target, seq, |message| {
+                message.reactions.retain(|reaction| reaction.user != author || reaction.emoji != *emoji);
+            }),
+            FeedKind::Created { .. }
+            | FeedKind::Joined { .. }
+            | FeedKind::Left { .. }
+            | FeedKind::RoleChanged { .. }
+            | FeedKind::TitleChanged { .. }
+            | FeedKind::Message { .. }
+            | FeedKind::Withdrawn {} => {}
         }
         Own::Nothing
     }

@@ -70,7 +70,9 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
             chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() }))
         }
         8..11 => {
-            let target = own(device, conversation, random)?.id;
+            // Admins delete what others said; for all others that is refused.
+            let others = random.chance(10).then(|| recent(device, conversation, random)).flatten();
+            let target = others.or_else(|| own(device, conversation, random))?.id;
             chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Delete { target }))
         }
         11..19 => {
@@ -80,7 +82,8 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
         }
         19 => {
             let target = recent(device, conversation, random)?.id;
-            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Unreact { target }))
+            let emoji = (*random.pick(&EMOJI)).to_owned();
+            chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Unreact { target, emoji }))
         }
         20..26 => {
             let memory = device.memory();
@@ -239,6 +242,7 @@ mod tests {
             users: Vec::new(),
             edited: None,
             deleted: false,
+            deleted_by: None,
             reactions: Vec::new(),
             withheld: false,
         }

@@ -4,7 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::kinds::Withdraw;
-use domain::{Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, Seq, UserId};
+use domain::{
+    Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, ReactionChange, Seq, UserId,
+};
 use eventlog::Meaning;
 use protocol::{EntryBody, FeedFrame, ReactionBody};
 use workload::Reference;
@@ -131,19 +133,21 @@ impl Story {
                 entry.body = Some(body.clone());
                 entry.edited = Some(appended.append_time_ms);
             }),
-            Change::Deleted { seq, .. } => {
+            Change::Deleted { seq, by, .. } => {
                 self.gone.extend((event.rules >= 2).then_some(*seq));
                 self.version(*seq, appended.seq, |entry| {
                     entry.body = Some("".into());
                     entry.deleted = true;
+                    entry.deleted_by = *by;
                     entry.reactions.clear();
                 });
             }
-            Change::Reaction { seq, emoji, .. } => self.version(*seq, appended.seq, |entry| {
-                entry.reactions.retain(|reaction| reaction.user != event.author);
-                if !emoji.is_empty() {
+            Change::Reaction { seq, emoji, change, .. } => self.version(*seq, appended.seq, |entry| {
+                let only = *change == ReactionChange::Only;
+                entry.reactions.retain(|theirs| theirs.user != event.author || !only && theirs.emoji != *emoji);
+                if *change != ReactionChange::Removed && !emoji.is_empty() {
                     entry.reactions.push(ReactionBody { user: event.author, emoji: emoji.clone() });
-                    entry.reactions.sort_by_key(|reaction| reaction.user);
+                    entry.reactions.sort();
                 }
             }),
             Change::Member { user, role } => {
@@ -239,6 +243,7 @@ fn withheld(newest: &EntryBody) -> EntryBody {
         users: newest.users.clone(),
         edited: None,
         deleted: false,
+        deleted_by: None,
         reactions: Vec::new(),
         withheld: true,
     }
@@ -265,6 +270,7 @@ fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> 
         users,
         edited: None,
         deleted: false,
+        deleted_by: None,
         reactions: Vec::new(),
         withheld: false,
     }
