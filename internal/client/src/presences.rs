@@ -28,7 +28,7 @@ impl Client {
     }
 
     /// Whose presence the application shows from now on: all of them, at most [`domain::WATCHED_MAX`]. They are told as
-    /// [`ClientEvent::Signal`]: see [`crate::Presences`].
+    /// [`crate::ClientEvent::Signal`]: see [`crate::Presences`].
     pub fn watch(&mut self, users: Vec<UserId>) {
         self.device.watch(users);
         self.carry_out();
