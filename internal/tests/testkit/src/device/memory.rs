@@ -181,6 +181,8 @@ impl Memory {
     pub(crate) fn opens(&mut self, hears_signals: bool) {
         self.hears_signals = hears_signals;
         (self.watched, self.presences) = Default::default();
+        // What was to be said on the last connection: it would be watching for nobody who knows of it.
+        self.moments.clear();
     }
 
     /// Notes a signal: nothing that is stored changes.
