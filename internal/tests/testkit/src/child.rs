@@ -17,6 +17,7 @@ use std::path::Path;
 use std::process::{ChildStdin, Command, ExitStatus, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 /// The first argument holds shell commands that set the limits of the process.
 const LAUNCHER: &str = r#"read -r _ && eval "$1" && shift && exec "$@" </dev/null"#;
@@ -84,16 +85,20 @@ impl Child {
         Ok(self.process.kill()?)
     }
 
-    /// Sends a signal through the command `kill`: any signal but SIGKILL would take unsafe code or one more
-    /// dependency.
-    pub(crate) fn signal(&mut self, name: &str) -> Result<()> {
+    /// Sends it a signal.
+    pub(crate) fn signal(&mut self, signal: Signal) -> Result<()> {
         // A child that is not reaped keeps its process id, so the signal cannot reach another process.
         ensure!(self.process.try_wait()?.is_none(), "the process has ended by itself");
-        let status = Command::new("sh")
-            .args(["-c", r#"kill -s "$1" "$2""#, "sh", name])
-            .arg(self.process.id().to_string())
-            .status()?;
-        ensure!(status.success(), "kill -s {name} ended with {status}");
+        kill_process(Pid::from_child(&self.process), signal).with_context(|| format!("sending {signal:?}"))
+    }
+
+    /// Freezes it (SIGSTOP) and waits until all of its threads stand still: until then, it may answer once more.
+    pub(crate) fn freeze(&mut self) -> Result<()> {
+        self.signal(Signal::STOP)?;
+        // Its end is only looked at here (NOWAIT): `try_wait` has to see it, too.
+        let changes = WaitIdOptions::STOPPED | WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
+        let change = waitid(WaitId::Pid(Pid::from_child(&self.process)), changes)?;
+        ensure!(change.is_some_and(|change| change.stopped()), "the process has ended by itself");
         Ok(())
     }
 }
@@ -120,4 +125,27 @@ pub(crate) fn log_tail(path: &Path) -> String {
     let log = String::from_utf8_lossy(&log);
     let lines: Vec<&str> = log.lines().collect();
     lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_frozen_stands_still_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = File::create(folder.path().join("log")).unwrap();
+        let busy: [OsString; 2] = ["-c".into(), "while :; do :; done".into()];
+        let mut child = Child::start("", Path::new("sh"), &busy, &[], folder.path(), &log, &log).unwrap();
+        for _ in 0..100 {
+            child.freeze().unwrap();
+            let status = fs::read_to_string(format!("/proc/{}/stat", child.id())).unwrap();
+            let state = status.rsplit(") ").next().and_then(|fields| fields.split(' ').next());
+            assert_eq!(state, Some("T"), "{status}");
+            child.signal(Signal::CONT).unwrap();
+        }
+        child.kill().unwrap();
+        while child.try_wait().unwrap().is_none() {}
+        assert!(child.freeze().is_err());
+    }
 }

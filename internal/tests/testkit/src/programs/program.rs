@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
@@ -270,20 +271,20 @@ impl Program {
     /// When it is not running, does not end in time, or ends with an error.
     pub async fn stop(&mut self) -> Result<()> {
         let running = self.running()?;
-        running.signal("TERM")?;
+        running.signal(Signal::TERM)?;
         // A frozen process handles the signal only after it resumes.
-        running.signal("CONT")?;
+        running.signal(Signal::CONT)?;
         let status = self.ended().await?;
         ensure!(status.success(), "{} ended with {status}; its log ends:\n{}", self.name(), self.log_tail());
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and it does not answer.
+    /// Freezes it (SIGSTOP): its sockets stay open, and it does not answer once this returns.
     ///
     /// # Errors
     /// When it is not running.
     pub fn pause(&mut self) -> Result<()> {
-        self.running()?.signal("STOP")
+        self.running()?.freeze()
     }
 
     /// Resumes it after [`Self::pause`] (SIGCONT).
@@ -291,7 +292,7 @@ impl Program {
     /// # Errors
     /// When it is not running.
     pub fn resume(&mut self) -> Result<()> {
-        self.running()?.signal("CONT")
+        self.running()?.signal(Signal::CONT)
     }
 
     /// Its exit status, if it has ended.

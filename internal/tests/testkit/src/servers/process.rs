@@ -8,6 +8,7 @@ use std::process::ExitStatus;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use rustix::process::Signal;
 use tempfile::TempDir;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -94,19 +95,19 @@ impl Server {
     /// When it is not running, or does not end in time.
     pub async fn stop(&mut self) -> Result<()> {
         let running = self.running()?;
-        running.signal("TERM")?;
+        running.signal(Signal::TERM)?;
         // A frozen process handles the signal only after it resumes.
-        running.signal("CONT")?;
+        running.signal(Signal::CONT)?;
         self.ended().await?;
         Ok(())
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and it does not answer.
+    /// Freezes it (SIGSTOP): its sockets stay open, and it does not answer once this returns.
     ///
     /// # Errors
     /// When it is not running.
     pub fn pause(&mut self) -> Result<()> {
-        self.running()?.signal("STOP")
+        self.running()?.freeze()
     }
 
     /// Resumes it after [`Self::pause`] (SIGCONT).
@@ -114,7 +115,7 @@ impl Server {
     /// # Errors
     /// When it is not running.
     pub fn resume(&mut self) -> Result<()> {
-        self.running()?.signal("CONT")
+        self.running()?.signal(Signal::CONT)
     }
 
     /// Starts it again with the same ports and the same data, after stopping it if it still runs.
