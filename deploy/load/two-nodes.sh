@@ -27,6 +27,8 @@ main() {
     ulimit -n "$(ulimit -Hn)"
     export KLATSCH_KAFKA=$KLATSCH_TEST_KAFKA KLATSCH_CQL=$KLATSCH_TEST_CQL KLATSCH_REGISTRY=$KLATSCH_TEST_REGISTRY
     export KLATSCH_DEV=true KLATSCH_KEYSPACE=two_nodes_$$
+    # Half of the default: services, servers and devices share this machine. An orderly restart spreads devices by itself.
+    [[ $scenario != crash ]] || export KLATSCH_WELCOMES_PER_SECOND=250
     "$programs/klatschctl" topics apply --yes >"$folder/topics.log"
     "$programs/klatschctl" schemas register >"$folder/schemas.log"
     "$programs/klatschctl" migrate >"$folder/migrate.log"

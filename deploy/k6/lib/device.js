@@ -37,7 +37,7 @@ const PASSING = new Set(['busy', 'retry', 'too_slow', 'rate_limited', 'unavailab
 
 /** The bounds of the back-off between connections. */
 const RECONNECT_FIRST_MS = 500;
-const RECONNECT_BROKEN_MS = 1_600;
+const RECONNECT_BROKEN_MS = 3_200;
 const RECONNECT_MOST_MS = 30_000;
 
 /** A command without an answer on a socket that stands is sent again after this. */

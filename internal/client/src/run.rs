@@ -23,10 +23,10 @@ use crate::{ClientEvent, Identity};
 const BACKOFF_BASE: Duration = Duration::from_millis(100);
 /// The longest wait before any reconnect.
 const BACKOFF_MAX: Duration = Duration::from_secs(10);
-/// The number of an attempt whose back-off is up to 1.6 s: a tenth of a second, doubled this many times. A connection
+/// The number of an attempt whose back-off is up to 3.2 s: a tenth of a second, doubled this many times. A connection
 /// that breaks counts as so many: its node may have crashed, and then all its clients come at once. Those that would come
 /// in the same tenth of a second take both processors from everybody else for as long.
-const ATTEMPT_WHEN_BROKEN: u32 = 4;
+const ATTEMPT_WHEN_BROKEN: u32 = 5;
 /// The number of an attempt whose back-off is seconds: a tenth of a second, doubled this many times.
 const ATTEMPT_OF_SECONDS: u32 = 7;
 /// The longest wait beyond that which a server asks for.

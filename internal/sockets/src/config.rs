@@ -47,6 +47,9 @@ pub struct Config {
     pub rerouted_after: Duration,
     /// Recent records that are kept per partition.
     pub ring_records_max: usize,
+    /// Records from before its beginning that a node takes into the ring when it begins to read a partition, where they are
+    /// read within a second; fewer than `ring_records_max`.
+    pub ring_warm_records: usize,
     /// Bytes of recent records that are kept per partition. At either bound the oldest record is dropped; a socket
     /// that had not taken it reads on from the log.
     pub ring_bytes_max: usize,
@@ -115,6 +118,7 @@ impl Default for Config {
             routed_by_partition: false,
             rerouted_after: REROUTED_AFTER,
             ring_records_max: 16_384,
+            ring_warm_records: 4_096,
             ring_bytes_max: 4 << 20,
             ring_list_bytes_max: 4 << 20,
             range_records_max: 20_000,

@@ -1,9 +1,9 @@
 //! The node's only reader of a partition of `chat.deliveries`.
 //!
-//! It begins at the log's end. Whenever it resumes after an error, and periodically while it runs, it verifies
-//! that the record before its position is still the same one. If it is not, because the topic was re-created or
-//! trimmed past that record, the position is lost: every socket of the partition is closed with `PositionLost`,
-//! and the reader begins again at the log's end.
+//! It begins at the log's end, with the last records before it already in the ring. Whenever it resumes after an error,
+//! and periodically while it runs, it verifies that the record before its position is still the same one. If it is not,
+//! because the topic was re-created or trimmed past that record, the position is lost: every socket of the partition is
+//! closed with `PositionLost`, and the reader begins again at the log's end.
 //!
 //! A burst can be read faster than it is written to sockets. Before the ring drops an entry that a socket has not
 //! taken, the reader waits: for as long as the node itself has not served that socket, and otherwise within
@@ -27,11 +27,12 @@ use environment::seeded_bugs::{Bug, seeded};
 use eventlog::{LogError, Record};
 use process::{Backoff, FaultLog};
 use protocol::CloseCode;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::entry::{Entry, parts};
 use crate::partition::Partition;
 use crate::position;
+use crate::ring::Ring;
 
 /// Records taken from the log at a time.
 const BATCH_RECORDS_MAX: usize = 256;
@@ -56,6 +57,9 @@ const NODE_PAUSES_MAX: u32 = 4_000;
 const PATIENCE_MAX: Duration = Duration::from_millis(500);
 /// One part in this many of the reader's time, at most, is spent waiting for a few devices in the long run.
 const PATIENCE_SHARE: u32 = 10;
+
+/// The longest time for which the sockets of a partition wait until its ring has the last records.
+const WARM_WAIT: Duration = Duration::from_secs(1);
 
 /// The partition has no record, and a cursor needs one for its fingerprint.
 #[derive(Debug, thiserror::Error)]
@@ -146,7 +150,8 @@ impl Reader<'_> {
     /// Reads from the log's end until the position is lost. Cancel safe.
     async fn read(&mut self) {
         let start = self.begin().await;
-        self.partition.hub.open(self.partition.ring(start));
+        let ring = self.recent(start).await.unwrap_or_else(|| self.partition.ring(start));
+        self.partition.hub.open(ring);
         let lost = self.follow(start).await;
         let (partition, code) = (self.partition.number, CloseCode::PositionLost.number());
         tracing::warn!(partition, code, error = %lost, "reader lost its position: its sockets are closed");
@@ -165,6 +170,47 @@ impl Reader<'_> {
                 Err(error) => self.faults.fault(&error),
             };
             self.pause().await;
+        }
+    }
+
+    /// A ring with the last records before `end`. After a node has crashed, another one begins to read its partitions, and
+    /// all their devices come with cursors from before that: from the ring they go on without a read of the log for each
+    /// of them. `None` where it cannot be read at once: then they are served by range reads.
+    async fn recent(&self, end: Cursor) -> Option<Ring> {
+        let records_max = self.partition.config.ring_warm_records as u64;
+        if records_max == 0 {
+            return None;
+        }
+        match timeout(WARM_WAIT, self.read_recent(end, records_max)).await {
+            Ok(Ok(ring)) => ring,
+            Ok(Err(error)) => {
+                tracing::debug!(partition = self.partition.number, %error, "the ring begins empty");
+                None
+            }
+            Err(_) => None,
+        }
+    }
+
+    /// `None` when the log has other records by now.
+    async fn read_recent(&self, end: Cursor, records_max: u64) -> Result<Option<Ring>, LogError> {
+        let partition = self.partition;
+        let (log, topic) = (&*partition.log.0, partition.topic.name.as_str());
+        let low = log.watermarks(topic, partition.number).await?.low;
+        // One more than that: a ring begins behind a record, because its cursor names that record's fingerprint.
+        let from = end.next.saturating_sub(records_max + 1).max(low);
+        let mut reader = log.reader(topic, partition.number, from).await?;
+        let mut ring: Option<Ring> = None;
+        loop {
+            for entry in partition.renderer.entries(&reader.next(BATCH_BEHIND_MAX).await?) {
+                let at = entry.end;
+                match &mut ring {
+                    None => ring = Some(partition.ring(at)),
+                    Some(ring) => drop(ring.push(entry)),
+                }
+                if at.next >= end.next {
+                    return Ok(ring.filter(|_| at == end));
+                }
+            }
         }
     }
 
@@ -288,7 +334,7 @@ mod tests {
 
     use super::*;
     use crate::mailbox::Taken;
-    use crate::ring::{Bounds, Ring};
+    use crate::ring::Bounds;
     use crate::tick_log::{AtEnd, TickLog};
     use crate::wire::Blocked;
 

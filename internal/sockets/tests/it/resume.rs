@@ -55,6 +55,32 @@ async fn inside_the_ring_a_device_goes_on_from_memory() {
     node.stop().await;
 }
 
+/// The devices of a node that has crashed come to another one, which has not read their partitions so far.
+#[tokio::test]
+async fn a_node_begins_with_the_last_records_in_its_ring() {
+    let world = World::new().await;
+    let node = world.node(quick()).await;
+    let user = user_of(0, 0);
+    let (mut device, _) = world.fresh_device(&node, user).await;
+    world.deliver(&[user], 1).await;
+    let (_, cursor) = device.messages(1).await;
+    device.leave().await;
+    node.stop().await;
+    for number in 2..=6 {
+        world.deliver(&[user], number).await;
+    }
+    // One record fewer than it takes.
+    for (ring_warm_records, how) in [(5, "ring"), (4, "range"), (100, "ring")] {
+        let node = world.node(Config { ring_warm_records, ..quick() }).await;
+        let mut device = world.device(&node, user, cursor.as_ref()).await;
+        assert_eq!(device.welcome().await, (cursor.unwrap(), None));
+        assert_eq!(device.messages(5).await.0, (2..=6).collect::<Vec<_>>());
+        assert_eq!(node.count(&format!("socket_resumes_total{{how=\"{how}\"}}")), 1, "{ring_warm_records}");
+        device.leave().await;
+        node.stop().await;
+    }
+}
+
 #[tokio::test]
 async fn behind_the_ring_a_device_goes_on_from_the_log() {
     let world = World::new().await;
