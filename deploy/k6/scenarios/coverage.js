@@ -8,7 +8,7 @@
 /** Frames that clients send, by type. */
 export const SENT = [
   'hello', 'pong', 'mark', 'renew', 'typing', 'presence', 'watch', 'create', 'add_members', 'remove_member', 'leave', 'change_role',
-  'change_title', 'send', 'edit', 'delete', 'react', 'unreact', 'withdraw',
+  'change_title', 'send', 'edit', 'delete', 'react', 'unreact', 'withdraw', 'pin', 'unpin',
 ];
 
 /** Frames that servers send, by type. */
@@ -20,15 +20,15 @@ export const HEARD = [
 /** Events, by kind. */
 export const KINDS = [
   'created', 'joined', 'left', 'role_changed', 'title_changed', 'message', 'edited', 'deleted', 'withdrawn',
-  'reaction_added', 'reaction_removed',
+  'reaction_added', 'reaction_removed', 'pinned', 'unpinned',
 ];
 
 /** Error codes, over the socket or HTTP. */
 export const CODES = [
   'bad_request', 'unknown_frame', 'too_large', 'invalid', 'page_out_of_range', 'unauthorized', 'wrong_credentials',
   'session_ended', 'not_found', 'method_not_allowed', 'name_taken', 'not_member', 'forbidden',
-  'already', 'exists', 'no_such_member', 'no_such_user', 'declined', 'no_such_message', 'not_author', 'conflict',
-  'withdrawn', 'id_from_future',
+  'already', 'exists', 'no_such_member', 'no_such_user', 'declined', 'no_such_message', 'not_author', 'not_a_root',
+  'conflict', 'withdrawn', 'id_from_future',
 ];
 
 /** @type {Record<string, string>} frames and codes that `smoke` does not cause, and why */
@@ -42,6 +42,8 @@ export const LEFT_OUT = {
   too_many_invitations: 'takes a hundred groups',
   full: 'takes a full group',
   too_many_reactions: 'takes twenty emojis',
+  too_many_pins: 'takes a hundred pins',
+  thread_full: 'takes a thread of thousands of messages',
   held: 'takes a record of a newer version in the log',
   retry: 'passes, and is tried again',
   rate_limited: 'passes, and is tried again',

@@ -99,7 +99,16 @@ async function messageLife(world, [ann, bob, cem], conversation, heard) {
   await by(ann, { type: 'edit', target, body: `${said.body.slice(0, -1)},"edited":true}` });
   await by(bob, { type: 'react', target, emoji: '👍' });
   await by(bob, { type: 'unreact', target, emoji: '👍' });
-  for (const kind of ['edited', 'reaction_added', 'reaction_removed']) world.check(kind, await heard.soon(cem, { kind, target }));
+  await by(ann, { type: 'pin', target });
+  await by(ann, { type: 'unpin', target });
+  for (const kind of ['edited', 'reaction_added', 'reaction_removed', 'pinned', 'unpinned']) {
+    world.check(kind, await heard.soon(cem, { kind, target }));
+  }
+  const below = uuid7();
+  await by(bob, { type: 'send', id: below, body: 'below it', thread: target });
+  world.check('a message in a thread', await heard.soon(cem, { kind: 'message', thread: target, thread_ordinal: 1 }));
+  const deeper = await cem.command({ type: 'send', conversation, body: 'below that', thread: below });
+  world.check('a thread in a thread is refused', deeper.fate === 'refused' && deeper.code === 'not_a_root', deeper);
   const gone = bob.sayIn(conversation);
   await gone;
   await by(bob, { type: 'delete', target: gone.id });

@@ -19,21 +19,36 @@ pub(crate) fn routes() -> Routes<Chat> {
         .get("/v1/conversations/{conversation}/messages/{message}", message)
 }
 
+/// What a client may say of a page.
 #[derive(Deserialize)]
-struct HistoryQuery {
-    before: Option<Seq>,
-    after: Option<Seq>,
-    limit: Option<i64>,
-    at_least: Option<Seq>,
+pub(crate) struct HistoryQuery {
+    pub(crate) before: Option<Seq>,
+    pub(crate) after: Option<Seq>,
+    pub(crate) limit: Option<i64>,
+    pub(crate) at_least: Option<Seq>,
 }
 
 /// The end of a page that the client names, and the page's direction.
 #[derive(Debug, Clone, Copy)]
-enum Anchor {
+pub(crate) enum Anchor {
     /// Towards older entries.
     Before(Option<Seq>),
     /// Towards newer entries.
     After(Seq),
+}
+
+impl Anchor {
+    /// # Errors
+    /// `bad_request` when both are named.
+    pub(crate) fn of(before: Option<Seq>, after: Option<Seq>) -> Result<Self, ApiError> {
+        match (before, after) {
+            (Some(_), Some(_)) => {
+                Err(ApiError::new(ErrorCode::BadRequest, "a page goes 'before' or 'after', not both"))
+            }
+            (before, None) => Ok(Self::Before(before)),
+            (None, Some(after)) => Ok(Self::After(after)),
+        }
+    }
 }
 
 async fn history(
@@ -42,31 +57,10 @@ async fn history(
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
-    let limit = paging::limit(query.limit, PAGE_MAX)?;
-    let anchor = match (query.before, query.after) {
-        (Some(_), Some(_)) => {
-            return Err(ApiError::new(ErrorCode::BadRequest, "a page goes 'before' or 'after', not both"));
-        }
-        (before, None) => Anchor::Before(before),
-        (None, Some(after)) => Anchor::After(after),
-    };
-    let mut reading = match query.at_least {
-        Some(seq) => chat.open_at(caller.user, conversation, seq).await?,
-        None => chat.open(caller.user, conversation).await?,
-    };
-    let mut entries = chat.page(conversation, &reading, anchor, limit + 1).await?;
-    chat.make_whole(caller.user, conversation, &mut reading, &mut entries).await?;
-    let fits = paging::fitting(entries.iter().map(paging::bytes_of)).min(limit);
-    let more = entries.len() > fits;
-    entries.truncate(fits);
-    if matches!(anchor, Anchor::Before(_)) {
-        entries.reverse();
-    }
-    let (left, whole) = (reading.left(), reading.head.seq);
-    let entries = entries.into_iter().map(|entry| view::entry(entry, whole, left)).collect();
-    // A user who has left is not told how much came afterwards.
-    let head = left.map_or(whole, |left| left.min(whole));
-    Ok(Json(HistoryPage { head, entries, more }))
+    let (anchor, limit) = (Anchor::of(query.before, query.after)?, paging::limit(query.limit, PAGE_MAX)?);
+    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
+    let entries = chat.page(conversation, &reading, anchor, limit + 1).await?;
+    chat.shown(caller.user, conversation, &mut reading, entries, (anchor, limit)).await.map(Json)
 }
 
 /// Returns one message: what a reply quotes, or a link leads to.
@@ -90,6 +84,30 @@ async fn message(
 }
 
 impl Chat {
+    /// The page that begins with these entries, with what the reader may see of them. One more than its limit were read, if
+    /// there are so many.
+    pub(crate) async fn shown(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        reading: &mut Reading,
+        mut entries: Vec<Entry>,
+        (anchor, limit): (Anchor, usize),
+    ) -> Result<HistoryPage, ApiError> {
+        self.make_whole(user, conversation, reading, &mut entries).await?;
+        let fits = paging::fitting(entries.iter().map(paging::bytes_of)).min(limit);
+        let more = entries.len() > fits;
+        entries.truncate(fits);
+        if matches!(anchor, Anchor::Before(_)) {
+            entries.reverse();
+        }
+        let (left, whole) = (reading.left(), reading.head.seq);
+        let entries = entries.into_iter().map(|entry| view::entry(entry, whole, left)).collect();
+        // A user who has left is not told how much came afterwards.
+        let head = left.map_or(whole, |left| left.min(whole));
+        Ok(HistoryPage { head, entries, more })
+    }
+
     /// The message that was sent as `id`, if the reader may see it, with the head as read before it and the time of the
     /// reader's leaving.
     async fn find(
@@ -175,7 +193,7 @@ impl Chat {
         reading: &mut Reading,
         entries: &mut Vec<Entry>,
     ) -> Result<(), ApiError> {
-        let newest = entries.iter().map(|entry| entry.changed).max();
+        let newest = entries.iter().map(Entry::newest).max();
         let Some(newest) = newest.filter(|newest| *newest > reading.head.seq) else { return Ok(()) };
         if !self.barrier.applied(Barrier::source_of(conversation), newest, self.read_wait).await? {
             return Err(faults::retry());

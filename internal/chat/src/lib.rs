@@ -12,12 +12,15 @@ mod members;
 mod messages;
 mod outcome;
 mod paging;
+mod parts;
+mod pins;
 mod read_limits;
 mod reading;
 mod routes;
 mod service;
 mod summary;
 mod sync;
+mod threads;
 mod view;
 mod watch;
 

@@ -23,9 +23,10 @@ async fn send(
     caller: Caller,
     Extension(trace): Extension<TraceParent>,
     Path(conversation): Path<ConversationId>,
-    Json(SendBody { id, body, reply_to }): Json<SendBody>,
+    Json(SendBody { id, body, reply_to, thread, also_in_conversation }): Json<SendBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Send { body, reply_to })).await
+    let what = CommandKind::Send { body, reply_to, thread, also_in_conversation };
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, what)).await
 }
 
 async fn edit(

@@ -76,6 +76,19 @@ impl Chat {
         Err(faults::retry())
     }
 
+    /// As [`Self::open_at`] where a client names a seq, else as [`Self::open`].
+    pub(crate) async fn open_as_asked(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        at_least: Option<Seq>,
+    ) -> Result<Reading, ApiError> {
+        match at_least {
+            Some(seq) => self.open_at(user, conversation, seq).await,
+            None => self.open(user, conversation).await,
+        }
+    }
+
     async fn look(&self, user: UserId, conversation: ConversationId) -> Result<Option<Reading>, ApiError> {
         if self.barrier.held(conversation).await? {
             return Err(faults::held());

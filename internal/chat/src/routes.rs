@@ -3,7 +3,7 @@
 use api::Routes;
 
 use crate::service::Chat;
-use crate::{conversations, history, list, marks, members, messages, outcome, sync};
+use crate::{conversations, history, list, marks, members, messages, outcome, pins, sync, threads};
 
 /// Method and path of every route; health routes are the runtime's.
 #[must_use]
@@ -17,6 +17,8 @@ pub(crate) fn routes() -> Routes<Chat> {
         .merge(members::routes())
         .merge(messages::routes())
         .merge(history::routes())
+        .merge(threads::routes())
+        .merge(pins::routes())
         .merge(marks::routes())
         .merge(outcome::routes())
         .merge(sync::routes())

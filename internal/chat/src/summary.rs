@@ -2,7 +2,7 @@
 
 use api::ApiError;
 use commands::{Barrier, faults};
-use domain::{Content, ConversationId, ConversationKind, MembershipSpans, Seq, Settings, UserId};
+use domain::{ConversationId, ConversationKind, MembershipSpans, Seq, Settings, UserId};
 use environment::seeded_bugs::{Bug, seeded};
 use protocol::ConversationBody;
 use store::{Direction, Entry, Head, Mark, Page, UserConversation};
@@ -195,7 +195,7 @@ impl Chat {
                 };
                 let inside: Vec<Entry> = entries.into_iter().take_while(|entry| entry.seq >= span.from).collect();
                 let (count, oldest) = (inside.len(), inside.last().map(|entry| entry.seq));
-                let found = inside.into_iter().find(|entry| matches!(entry.content, Content::Message { .. }));
+                let found = inside.into_iter().find(|entry| entry.content.is_main_message());
                 if found.is_some() {
                     return Ok(found);
                 }
@@ -229,9 +229,9 @@ impl Chat {
             entry = older;
         }
         let source = Barrier::source_of(row.conversation);
-        let covered = entry.changed <= head.seq
+        let covered = entry.newest() <= head.seq
             || seeded(Bug::ListBeyondMembership)
-            || (self.barrier.applied(source, entry.changed, self.read_wait).await?
+            || (self.barrier.applied(source, entry.newest(), self.read_wait).await?
                 && self.spans(user, row.conversation).await?.left().is_none());
         Ok(Some(entry).filter(|_| covered))
     }

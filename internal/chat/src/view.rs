@@ -1,8 +1,8 @@
 //! Makes response bodies of rows.
 
 use domain::{Content, Seq};
-use protocol::{EntryBody, MarkBody, ReactionBody};
-use store::{Entry, Mark};
+use protocol::{EntryBody, MarkBody, ReactionBody, RepliesBody};
+use store::{Entry, Mark, ThreadSummary};
 
 /// The body of an entry for a member, or for a reader who left at `left`; `whole` is the conversation's head as it was
 /// read before the entry.
@@ -14,9 +14,11 @@ use store::{Entry, Mark};
 ///
 /// Rows hold the newest version only. An entry that changed after the leaving is shown without the parts that are not
 /// known to be as of the leaving: its reactions, and its text unless it was never edited or deleted. The body then
-/// names the first version, so that a client that has a later one keeps it.
+/// names the first version, so that a client that has a later one keeps it. A thread with a message from after the leaving
+/// is left out, too.
 pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
     let withheld = left.is_some_and(|left| entry.changed > left);
+    let later_replies = entry.replies.zip(left).is_some_and(|(replies, left)| replies.last > left);
     let first_text = entry.edited_ms.is_none() && !entry.deleted;
     let mut body = EntryBody {
         seq: entry.seq,
@@ -28,17 +30,24 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
         changed: if withheld { entry.seq } else { entry.changed.min(whole).max(entry.seq) },
         body: None,
         reply_to: None,
+        thread: None,
+        thread_ordinal: None,
+        also_in_conversation: false,
         users: Vec::new(),
         edited: entry.edited_ms.filter(|_| !withheld),
         deleted: entry.deleted && !withheld,
         deleted_by: entry.deleted_by.filter(|_| !withheld),
         reactions: Vec::new(),
-        withheld,
+        replies: entry.replies.filter(|_| !later_replies).map(replies),
+        withheld: withheld || later_replies,
     };
     let kind = match entry.content {
-        Content::Message { body: text, reply_to } => {
+        Content::Message { body: text, reply_to, thread } => {
             body.body = Some(text).filter(|_| !withheld || first_text);
             body.reply_to = reply_to;
+            body.thread = thread.map(|thread| thread.root);
+            body.thread_ordinal = thread.map(|thread| thread.ordinal);
+            body.also_in_conversation = thread.is_some_and(|thread| thread.also_in_conversation);
             "message"
         }
         Content::Created => "created",
@@ -62,6 +71,10 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
             reactions.map(|reaction| ReactionBody { user: reaction.user, emoji: reaction.emoji }).collect();
     }
     body
+}
+
+fn replies(ThreadSummary { messages, last, last_ms }: ThreadSummary) -> RepliesBody {
+    RepliesBody { messages, last, last_time: last_ms }
 }
 
 pub(crate) fn mark(mark: Mark) -> MarkBody {
@@ -89,12 +102,13 @@ mod tests {
             id: CommandId::first_at(1),
             author: user,
             time_ms: 1,
-            content: Content::Message { body: text.into(), reply_to: None },
+            content: Content::Message { body: text.into(), reply_to: None, thread: None },
             changed: seq(changed),
             edited_ms,
             deleted,
             deleted_by: None,
             reactions: vec![MessageReaction { user, emoji: "!".into() }],
+            replies: None,
         }
     }
 

@@ -259,7 +259,7 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
         listed[0]["last_message"]["body"].as_str().map(str::to_owned)
     };
     let settings = Settings { kind: ConversationKind::Group, title: "tea".into() };
-    let (role, content) = (Role::Member, Content::Message { body: "hello".into(), reply_to: None });
+    let (role, content) = (Role::Member, Content::Message { body: "hello".into(), reply_to: None, thread: None });
     let joined = vec![
         Row::Settings { seq: at(1), settings },
         Row::Member { user: ann.id, seq: at(1), role: Some(role) },

@@ -42,11 +42,15 @@ fn every_field_of_an_entry_is_described() {
         changed: domain::Seq::default(),
         body: Some("hi".into()),
         reply_to: Some(id),
+        thread: Some(id),
+        thread_ordinal: Some(1),
+        also_in_conversation: true,
         users: vec![user],
         edited: Some(1),
         deleted: true,
         deleted_by: Some(user),
         reactions: vec![protocol::ReactionBody { user, emoji: "!".to_owned() }],
+        replies: Some(protocol::RepliesBody { messages: 1, last: domain::Seq::default(), last_time: 1 }),
         withheld: true,
     };
     let text = format!("{full:#?}");

@@ -283,7 +283,7 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     let write = async |seq: Seq, row: Row| {
         world.store.write(vec![row.write(c, seq)]).await.unwrap();
     };
-    let content = Content::Message { body: "secret".into(), reply_to: None };
+    let content = Content::Message { body: "secret".into(), reply_to: None, thread: None };
     let (id, author, time_ms) = (world.id(), ann.id, world::NOW_MS);
     write(later, Row::Entry { seq: later, slot: 3, ordinal: 3, id, author, time_ms, content }).await;
     assert_eq!(bob.history(c, "").await.texts(), ["first", "second"]);

@@ -38,7 +38,7 @@ fn cursor(next: u64) -> Cursor {
 }
 
 fn send(n: i64) -> CommandFrame {
-    CommandFrame::new(id(n), talk(2), CommandKind::Send { body: "hi".into(), reply_to: None })
+    CommandFrame::new(id(n), talk(2), CommandKind::send("hi".into(), None))
 }
 
 /// A message in conversation 2 at seq `at`, by that author.
@@ -47,7 +47,7 @@ fn message(author: u8, at: u64, n: i64, next: u64) -> Inbound {
 }
 
 fn message_in(talk_with: u8, author: u8, at: u64, n: i64, next: u64) -> Inbound {
-    let what = FeedKind::Message { body: "hi".into(), reply_to: None };
+    let what = FeedKind::message("hi".into(), None);
     let (conversation, author) = (talk(talk_with), user(author));
     feed(FeedFrame::Event { conversation, seq: seq(at), id: id(n), author, time: 0, ordinal: Some(1), what }, next)
 }

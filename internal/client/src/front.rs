@@ -22,6 +22,8 @@ pub struct Message<'e> {
     pub body: &'e MessageText,
     /// The id of the message that it replies to.
     pub reply_to: Option<CommandId>,
+    /// The root of the thread that it is in.
+    pub thread: Option<CommandId>,
 }
 
 impl ClientEvent {
@@ -29,11 +31,16 @@ impl ClientEvent {
     #[must_use]
     pub fn message(&self) -> Option<Message<'_>> {
         let Self::Feed(frame) = self else { return None };
-        let FeedFrame::Event { conversation, id, author, what: FeedKind::Message { body, reply_to }, .. } = &**frame
-        else {
-            return None;
-        };
-        Some(Message { conversation: *conversation, id: *id, author: *author, body, reply_to: *reply_to })
+        let FeedFrame::Event { conversation, id, author, what, .. } = &**frame else { return None };
+        let FeedKind::Message { body, reply_to, thread, .. } = what else { return None };
+        Some(Message {
+            conversation: *conversation,
+            id: *id,
+            author: *author,
+            body,
+            reply_to: *reply_to,
+            thread: *thread,
+        })
     }
 }
 
@@ -57,11 +64,7 @@ impl Client {
     /// # Errors
     /// As [`Self::submit`].
     pub fn send(&mut self, conversation: ConversationId, body: &str) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(
-            self.mint(),
-            conversation,
-            CommandKind::Send { body: body.into(), reply_to: None },
-        ))
+        self.command(conversation, CommandKind::send(body.into(), None))
     }
 
     /// Replies to a message.
@@ -69,11 +72,22 @@ impl Client {
     /// # Errors
     /// As [`Self::submit`].
     pub fn reply(&mut self, conversation: ConversationId, to: CommandId, body: &str) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(
-            self.mint(),
-            conversation,
-            CommandKind::Send { body: body.into(), reply_to: Some(to) },
-        ))
+        self.command(conversation, CommandKind::send(body.into(), Some(to)))
+    }
+
+    /// Sends a message into the thread of another one, its root; with `also_in_conversation` into the main view as well.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn send_into_thread(
+        &mut self,
+        conversation: ConversationId,
+        root: CommandId,
+        body: &str,
+        also_in_conversation: bool,
+    ) -> Result<CommandId, ClientError> {
+        let what = CommandKind::Send { body: body.into(), reply_to: None, thread: Some(root), also_in_conversation };
+        self.command(conversation, what)
     }
 
     /// Edits a message of the user's own.
@@ -86,7 +100,7 @@ impl Client {
         target: CommandId,
         body: &str,
     ) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Edit { target, body: body.into() }))
+        self.command(conversation, CommandKind::Edit { target, body: body.into() })
     }
 
     /// Deletes a message of the user's own.
@@ -94,7 +108,7 @@ impl Client {
     /// # Errors
     /// As [`Self::submit`].
     pub fn delete(&mut self, conversation: ConversationId, target: CommandId) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(self.mint(), conversation, CommandKind::Delete { target }))
+        self.command(conversation, CommandKind::Delete { target })
     }
 
     /// Reacts to a message, replacing the user's earlier reaction to it.
@@ -107,11 +121,7 @@ impl Client {
         target: CommandId,
         emoji: &str,
     ) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(
-            self.mint(),
-            conversation,
-            CommandKind::React { target, emoji: emoji.to_owned() },
-        ))
+        self.command(conversation, CommandKind::React { target, emoji: emoji.to_owned() })
     }
 
     /// Removes one of the user's reactions.
@@ -124,10 +134,27 @@ impl Client {
         target: CommandId,
         emoji: &str,
     ) -> Result<CommandId, ClientError> {
-        self.submit(CommandFrame::new(
-            self.mint(),
-            conversation,
-            CommandKind::Unreact { target, emoji: emoji.to_owned() },
-        ))
+        self.command(conversation, CommandKind::Unreact { target, emoji: emoji.to_owned() })
+    }
+
+    /// Pins a message: in a group as an admin.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn pin(&mut self, conversation: ConversationId, target: CommandId) -> Result<CommandId, ClientError> {
+        self.command(conversation, CommandKind::Pin { target })
+    }
+
+    /// Takes the pin of a message away.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn unpin(&mut self, conversation: ConversationId, target: CommandId) -> Result<CommandId, ClientError> {
+        self.command(conversation, CommandKind::Unpin { target })
+    }
+
+    fn command(&mut self, conversation: ConversationId, what: CommandKind) -> Result<CommandId, ClientError> {
+        let id = self.mint();
+        self.submit(CommandFrame::new(id, conversation, what))
     }
 }

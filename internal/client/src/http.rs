@@ -221,6 +221,45 @@ impl Http {
     /// # Errors
     /// `retry` when `at_least` is not reached in time, another refusal, or no answer.
     pub async fn history(&self, conversation: ConversationId, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
+        self.page(&format!("/v1/conversations/{conversation}/messages"), query).await
+    }
+
+    /// A page of the messages of a thread, without its root.
+    ///
+    /// # Errors
+    /// `no_such_message`, another refusal, or no answer.
+    pub async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: CommandId,
+        query: HistoryQuery,
+    ) -> Result<HistoryPage, ClientError> {
+        self.page(&format!("/v1/conversations/{conversation}/messages/{root}/thread"), query).await
+    }
+
+    /// A page of the messages under which there are threads, towards older ones.
+    ///
+    /// # Errors
+    /// A refusal, or no answer.
+    pub async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: Option<usize>,
+    ) -> Result<HistoryPage, ClientError> {
+        let query = HistoryQuery { before, limit, ..HistoryQuery::default() };
+        self.page(&format!("/v1/conversations/{conversation}/threads"), query).await
+    }
+
+    /// A page of the pinned messages, by their own places.
+    ///
+    /// # Errors
+    /// A refusal, or no answer.
+    pub async fn pins(&self, conversation: ConversationId, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
+        self.page(&format!("/v1/conversations/{conversation}/pins"), query).await
+    }
+
+    async fn page(&self, path: &str, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
         let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
         let parts = [
             number("before", query.before.map(Seq::get)),
@@ -229,7 +268,7 @@ impl Http {
             number("at_least", query.at_least.map(Seq::get)),
         ];
         let query = parts.into_iter().flatten().collect::<Vec<_>>().join("&");
-        self.get(&self.chat_url(&format!("/v1/conversations/{conversation}/messages?{query}"))).await
+        self.get(&self.chat_url(&format!("{path}?{query}"))).await
     }
 
     /// A page of a conversation's members, ordered by id, after the user `after`.

@@ -68,6 +68,8 @@ mod state;
 mod sync;
 mod tracked;
 mod view;
+#[cfg(test)]
+mod view_tests;
 mod wire;
 
 // A bot depends on this crate alone, so the types in its interface are re-exported here.
@@ -122,8 +124,8 @@ pub enum ClientEvent {
     },
     /// A frame that passed the filter.
     Feed(Box<FeedFrame>),
-    /// A signal about the present moment, such as that somebody is typing ([`View::signal`]) or online ([`Presences::signal`]). It may be lost,
-    /// and no stored state depends on it.
+    /// A signal about the present moment, such as that somebody is typing ([`View::signal`]) or online
+    /// ([`Presences::signal`]). It may be lost, and no stored state depends on it.
     Signal(SignalFrame),
     /// A command is in the log.
     Logged {

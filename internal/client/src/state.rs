@@ -154,7 +154,7 @@ mod tests {
             unsynced: BTreeSet::from([conversation]),
             ..DeviceState::default()
         };
-        let command = CommandFrame::new(id, conversation, CommandKind::Send { body: "hi".into(), reply_to: None });
+        let command = CommandFrame::new(id, conversation, CommandKind::send("hi".into(), None));
         state.commands.insert(id, Tracked::new(command, conversation));
         state.marks.want(conversation, Seq::try_from(6).unwrap());
         file.save(&state).unwrap();

@@ -112,7 +112,10 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::MethodNotAllowed
         | ErrorCode::NameTaken
         | ErrorCode::NotMember
+        | ErrorCode::NotARoot
+        | ErrorCode::ThreadFull
         | ErrorCode::TooManyReactions
+        | ErrorCode::TooManyPins
         | ErrorCode::Forbidden
         | ErrorCode::Already
         | ErrorCode::Exists

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use domain::{CommandId, ConversationId, Doing, MessageText, SIGNAL_SHOWN, Seq, TYPING_MEMBERS_MAX, UserId};
-use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, SignalFrame};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, RepliesBody, SignalFrame};
 use tokio::time::Instant;
 
 /// Entries that a view keeps. Beyond, the oldest are dropped: they can be read again.
@@ -143,11 +143,15 @@ impl View {
             changed: *seq,
             body: None,
             reply_to: None,
+            thread: None,
+            thread_ordinal: None,
+            also_in_conversation: false,
             users: Vec::new(),
             edited: None,
             deleted: false,
             deleted_by: None,
             reactions: Vec::new(),
+            replies: None,
             withheld: false,
         };
         let of = |entry: EntryBody, view: &mut Self| view.put(entry).into_iter().collect::<Vec<_>>();
@@ -165,37 +169,68 @@ impl View {
             FeedKind::TitleChanged { title } => {
                 of(EntryBody { body: Some(title.as_str().into()), ..entry("title") }, self)
             }
-            FeedKind::Message { body, reply_to } => {
-                of(EntryBody { body: Some(body.clone()), reply_to: *reply_to, ..entry("message") }, self)
+            FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation } => {
+                let (reply_to, also_in_conversation) = (*reply_to, *also_in_conversation);
+                let (thread, thread_ordinal, body) = (*thread, *thread_ordinal, Some(body.clone()));
+                let message =
+                    EntryBody { body, reply_to, thread, thread_ordinal, also_in_conversation, ..entry("message") };
+                let replies = thread_ordinal.map(|messages| RepliesBody { messages, last: *seq, last_time: *time });
+                let mut changes = of(message, self);
+                changes.extend(thread.and_then(|root| self.replied(root, replies)));
+                changes
             }
+            FeedKind::Edited { .. }
+            | FeedKind::Deleted { .. }
+            | FeedKind::Reacted { .. }
+            | FeedKind::ReactionAdded { .. }
+            | FeedKind::ReactionRemoved { .. } => self.rewrite((*seq, *author, *time), what),
+            // The pins are a list of their own: `Http::pins`.
+            FeedKind::RoleChanged { .. }
+            | FeedKind::Withdrawn {}
+            | FeedKind::Pinned { .. }
+            | FeedKind::Unpinned { .. } => Vec::new(),
+        };
+        Applied { changes, reread: self.unread.then_some(*seq) }
+    }
+
+    /// Merges an event that changes a message.
+    fn rewrite(&mut self, (seq, author, time): (Seq, UserId, i64), what: &FeedKind) -> Vec<Change> {
+        match what {
             FeedKind::Edited { target, body: None }
             | FeedKind::Reacted { target, emoji: None }
             | FeedKind::ReactionAdded { target, emoji: None }
             | FeedKind::ReactionRemoved { target, emoji: None } => self.lose(*target),
-            FeedKind::Edited { target, body: Some(body) } => self.change(*target, *seq, |entry| {
+            FeedKind::Edited { target, body: Some(body) } => self.change(*target, seq, |entry| {
                 // A row may already show a deletion although its `changed` is lower, and the edit before the
                 // deletion comes after the row.
                 if !entry.deleted {
-                    (entry.body, entry.edited) = (Some(body.clone()), Some(*time));
+                    (entry.body, entry.edited) = (Some(body.clone()), Some(time));
                 }
             }),
-            FeedKind::Deleted { target } => self.change(*target, *seq, |entry| {
+            FeedKind::Deleted { target } => self.change(*target, seq, |entry| {
                 (entry.body, entry.deleted, entry.reactions) = (Some(MessageText::default()), true, Vec::new());
-                entry.deleted_by = Some(*author).filter(|author| *author != entry.author);
+                entry.deleted_by = Some(author).filter(|author| *author != entry.author);
             }),
-            FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
-                entry.reactions.retain(|reaction| reaction.user != *author);
-                add_reaction(entry, *author, emoji);
+            FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, seq, |entry| {
+                entry.reactions.retain(|reaction| reaction.user != author);
+                add_reaction(entry, author, emoji);
             }),
             FeedKind::ReactionAdded { target, emoji: Some(emoji) } => {
-                self.change(*target, *seq, |entry| add_reaction(entry, *author, emoji))
+                self.change(*target, seq, |entry| add_reaction(entry, author, emoji))
             }
-            FeedKind::ReactionRemoved { target, emoji: Some(emoji) } => self.change(*target, *seq, |entry| {
-                entry.reactions.retain(|reaction| reaction.user != *author || reaction.emoji != *emoji);
+            FeedKind::ReactionRemoved { target, emoji: Some(emoji) } => self.change(*target, seq, |entry| {
+                entry.reactions.retain(|reaction| reaction.user != author || reaction.emoji != *emoji);
             }),
-            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => Vec::new(),
-        };
-        Applied { changes, reread: self.unread.then_some(*seq) }
+            FeedKind::Created { .. }
+            | FeedKind::Joined { .. }
+            | FeedKind::Left { .. }
+            | FeedKind::RoleChanged { .. }
+            | FeedKind::TitleChanged { .. }
+            | FeedKind::Message { .. }
+            | FeedKind::Withdrawn {}
+            | FeedKind::Pinned { .. }
+            | FeedKind::Unpinned { .. } => Vec::new(),
+        }
     }
 
     /// Updates who is typing from an event.
@@ -214,7 +249,9 @@ impl View {
             | FeedKind::Reacted { .. }
             | FeedKind::ReactionAdded { .. }
             | FeedKind::ReactionRemoved { .. }
-            | FeedKind::Withdrawn {} => {}
+            | FeedKind::Withdrawn {}
+            | FeedKind::Pinned { .. }
+            | FeedKind::Unpinned { .. } => {}
         }
     }
 
@@ -234,12 +271,13 @@ impl View {
         Vec::new()
     }
 
-    fn put(&mut self, entry: EntryBody) -> Option<Change> {
+    fn put(&mut self, mut entry: EntryBody) -> Option<Change> {
         let known = self.entries.get(&entry.seq);
         if known.is_some_and(|known| known.changed >= entry.changed) {
-            return None;
+            return self.replied(entry.id, entry.replies);
         }
         let fresh = known.is_none();
+        entry.replies = newer(known.and_then(|known| known.replies), entry.replies);
         self.by_id.insert(entry.id, entry.seq);
         self.entries.insert(entry.seq, entry.clone());
         if self.entries.len() > ENTRIES_MAX
@@ -248,6 +286,16 @@ impl View {
             self.by_id.remove(&oldest.id);
         }
         Some(if fresh { Change::New(entry) } else { Change::Changed(entry) })
+    }
+
+    /// The thread under a message that is here has come that far; nothing changes if it was further already.
+    fn replied(&mut self, root: CommandId, replies: Option<RepliesBody>) -> Option<Change> {
+        let root = self.by_id.get(&root).and_then(|at| self.entries.get_mut(at))?;
+        let newest = newer(root.replies, replies);
+        (newest != root.replies).then(|| {
+            root.replies = newest;
+            Change::Changed(root.clone())
+        })
     }
 
     /// Changes a message that is here. One that is not here will be read later with its changes.
@@ -262,199 +310,16 @@ impl View {
     }
 }
 
+/// Of two summaries of a thread, the one with the later message.
+fn newer(one: Option<RepliesBody>, other: Option<RepliesBody>) -> Option<RepliesBody> {
+    [one, other].into_iter().flatten().max_by_key(|replies| replies.last)
+}
+
 /// Adds a reaction, unless there is none to add or it is there.
 fn add_reaction(entry: &mut EntryBody, user: UserId, emoji: &str) {
     let reaction = ReactionBody { user, emoji: emoji.to_owned() };
     if !emoji.is_empty() && !entry.deleted && !entry.reactions.contains(&reaction) {
         entry.reactions.push(reaction);
         entry.reactions.sort();
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use protocol::DoingName;
-
-    use super::*;
-
-    fn seq(n: u64) -> Seq {
-        Seq::try_from(n).unwrap()
-    }
-
-    fn user(n: u8) -> UserId {
-        format!("00000000-0000-4000-8000-0000000000{n:02}").parse().unwrap()
-    }
-
-    fn frame(n: u64, what: FeedKind) -> FeedFrame {
-        let conversation = ConversationId::direct(user(1), user(2));
-        let id = CommandId::first_at(i64::try_from(n).unwrap());
-        FeedFrame::Event { conversation, seq: seq(n), id, author: user(1), time: 1000, ordinal: Some(n), what }
-    }
-
-    #[test]
-    fn what_was_kept_from_before_an_absence_is_not_built_on() {
-        let conversation = ConversationId::direct(user(1), user(2));
-        let mut view = View::new(conversation, user(2));
-        view.read([]);
-        view.apply(&frame(1, message("old")));
-        // The user was removed at 2, the text edited at 3, the user added again at 4.
-        assert_eq!(view.apply(&frame(4, FeedKind::Joined { members: vec![user(2)] })).reread, Some(seq(4)));
-        let reacted = FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) };
-        assert_eq!(view.apply(&frame(5, reacted)).reread, Some(seq(5)), "rows as of the reaction are wanted");
-        let mut writer = View::new(conversation, user(1));
-        writer.apply(&frame(1, message("old")));
-        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
-        writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) }));
-        view.read(writer.entries().cloned().collect::<Vec<_>>());
-        let shown = view.entry(CommandId::first_at(1)).unwrap();
-        assert_eq!((&shown.body, shown.reactions.len()), (&Some("new".into()), 1));
-        assert_eq!(view.apply(&frame(6, message("next"))).reread, None);
-    }
-
-    #[test]
-    fn a_frame_that_comes_before_the_rows_wants_them_as_of_its_place() {
-        let conversation = ConversationId::direct(user(1), user(2));
-        let edited = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) });
-        let mut writer = View::new(conversation, user(1));
-        writer.apply(&frame(1, message("old")));
-        let older: Vec<EntryBody> = writer.entries().cloned().collect();
-        writer.apply(&edited(3));
-
-        // After a reset at 2, the edit is buffered until the sync is complete, and storage has not reached it yet.
-        let mut view = View::new(conversation, user(2));
-        assert_eq!(view.apply(&edited(3)).reread, Some(seq(3)), "there is nothing yet that it changes");
-        view.merge(older);
-        assert_eq!(view.apply(&frame(4, message("next"))).reread, Some(seq(4)), "rows as of whenever do not do");
-        view.read(writer.entries().cloned().collect::<Vec<_>>());
-        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
-        assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
-    }
-
-    /// Issue 10, item 8: for a user who joined after the message was sent, the frame only says that it has
-    /// changed.
-    #[test]
-    fn a_change_that_a_frame_withholds_is_read() {
-        let conversation = ConversationId::direct(user(1), user(2));
-        let withheld = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: None });
-        let mut view = View::new(conversation, user(2));
-        view.read([]);
-        assert_eq!(view.apply(&withheld(2)), Applied::default(), "there is nothing that it changes");
-        view.apply(&frame(1, message("old")));
-        assert_eq!(view.apply(&withheld(3)).reread, Some(seq(3)));
-        let mut writer = View::new(conversation, user(1));
-        writer.apply(&frame(1, message("old")));
-        writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
-        view.read(writer.entries().cloned().collect::<Vec<_>>());
-        assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
-    }
-
-    /// The entry is as history shows it: present members and title belong to the conversation, not to the entry.
-    #[test]
-    fn the_entry_of_a_creation_names_nobody_and_stays_as_it_is() {
-        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
-        let members = vec![user(1), user(2)];
-        view.apply(&frame(1, FeedKind::Created { conversation_kind: "group".into(), title: "Tea".into(), members }));
-        view.read([]);
-        let created = view.entry(CommandId::first_at(1)).unwrap().clone();
-        assert_eq!((created.kind.as_str(), &created.body, created.users.len()), ("created", &None, 0));
-        for (n, later) in [
-            (2, FeedKind::TitleChanged { title: "Coffee".into() }),
-            (3, FeedKind::Left { user: user(2), owner: None }),
-            // The entry with that id is no message, so no edit applies to it.
-            (4, FeedKind::Edited { target: CommandId::first_at(1), body: Some("Coffee".into()) }),
-        ] {
-            view.apply(&frame(n, later));
-        }
-        assert_eq!(view.entry(CommandId::first_at(1)), Some(&created));
-    }
-
-    fn message(body: &str) -> FeedKind {
-        FeedKind::Message { body: body.into(), reply_to: None }
-    }
-
-    #[test]
-    fn rows_and_frames_come_to_the_same_in_any_order() {
-        let frames = [
-            frame(1, message("a")),
-            frame(2, message("b")),
-            frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("a!".into()) }),
-            frame(4, FeedKind::Reacted { target: CommandId::first_at(2), emoji: Some("+1".into()) }),
-            frame(5, FeedKind::Deleted { target: CommandId::first_at(2) }),
-        ];
-        let conversation = ConversationId::direct(user(1), user(2));
-        let mut live = View::new(conversation, user(2));
-        for frame in &frames {
-            assert_eq!(live.apply(frame).changes.len(), 1, "{frame:?}");
-            assert_eq!(live.apply(frame).changes, [], "a second time changes nothing");
-        }
-        let rows: Vec<EntryBody> = live.entries().cloned().collect();
-        assert_eq!(rows[0].body, Some("a!".into()));
-        assert!(rows[1].deleted && rows[1].reactions.is_empty());
-
-        // Rows that are ahead of the feed, then the feed.
-        let mut read = View::new(conversation, user(2));
-        assert_eq!(read.merge(rows.clone()).len(), 2);
-        for frame in &frames {
-            assert_eq!(read.apply(frame).changes, []);
-        }
-        assert_eq!(read.entries().cloned().collect::<Vec<_>>(), rows);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn somebody_is_typing_for_six_seconds_or_until_they_say_it() {
-        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
-        let (doing, thread) = (DoingName::Text, None);
-        let conversation = ConversationId::direct(user(1), user(2));
-        let typing = |n| SignalFrame::Typing { conversation, user: user(n), doing, thread };
-        let shown = |view: &View| view.typing(Instant::now()).map(|typing| typing.user).collect::<Vec<_>>();
-        let conversation = ConversationId::direct(user(1), user(3));
-        let elsewhere = SignalFrame::Typing { conversation, user: user(1), doing, thread };
-        for signal in [typing(2), elsewhere] {
-            view.signal(&signal, Instant::now());
-            assert_eq!(shown(&view), [], "neither oneself, nor what is said elsewhere");
-        }
-        view.signal(&typing(1), Instant::now());
-        view.signal(&typing(3), Instant::now());
-        tokio::time::advance(SIGNAL_SHOWN / 2).await;
-        view.signal(&typing(3), Instant::now());
-        assert_eq!(shown(&view), [user(1), user(3)]);
-        tokio::time::advance(SIGNAL_SHOWN / 2).await;
-        assert_eq!(shown(&view), [user(3)], "for so long from the last one");
-        view.signal(&typing(1), Instant::now());
-        view.apply(&frame(1, message("a")));
-        assert_eq!(shown(&view), [user(3)], "the message of user 1 is there");
-        view.apply(&frame(2, FeedKind::Left { user: user(2), owner: None }));
-        view.signal(&typing(3), Instant::now());
-        assert_eq!(shown(&view), [], "who has left is shown nothing");
-        view.apply(&frame(3, FeedKind::Joined { members: vec![user(2)] }));
-        view.signal(&typing(3), Instant::now());
-        assert_eq!(shown(&view), [user(3)]);
-        // The newest counts: the text has become a file in a thread.
-        let (doing, thread) = (DoingName::File, Some(CommandId::first_at(1)));
-        let conversation = ConversationId::direct(user(1), user(2));
-        view.signal(&SignalFrame::Typing { conversation, user: user(3), doing, thread }, Instant::now());
-        let shown: Vec<_> = view.typing(Instant::now()).collect();
-        assert_eq!(shown, [Typing { user: user(3), doing: Doing::File, thread }]);
-    }
-
-    #[test]
-    fn joining_asks_for_the_rows_before() {
-        let conversation = ConversationId::direct(user(1), user(2));
-        let mut view = View::new(conversation, user(2));
-        view.read([]);
-        let joined = |members: Vec<UserId>| frame(9, FeedKind::Joined { members });
-        assert_eq!(view.apply(&joined(vec![user(3)])).reread, None);
-        assert_eq!(view.apply(&joined(vec![user(2)])).reread, Some(seq(9)));
-    }
-
-    #[test]
-    fn the_oldest_entries_are_forgotten_at_the_bound() {
-        let mut view = View::new(ConversationId::direct(user(1), user(2)), user(2));
-        for n in 1..=ENTRIES_MAX as u64 + 5 {
-            view.apply(&frame(n, message("x")));
-        }
-        assert_eq!(view.entries().count(), ENTRIES_MAX);
-        assert_eq!(view.entry(CommandId::first_at(1)), None);
-        assert_eq!(view.newest(), Some(seq(ENTRIES_MAX as u64 + 5)));
     }
 }

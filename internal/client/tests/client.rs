@@ -58,7 +58,7 @@ async fn synced(client: &mut Client) {
 }
 
 fn hello(client: &Client, conversation: ConversationId) -> CommandFrame {
-    CommandFrame::new(client.mint(), conversation, CommandKind::Send { body: "hello".into(), reply_to: None })
+    CommandFrame::new(client.mint(), conversation, CommandKind::send("hello".into(), None))
 }
 
 fn messages(server: &Server) -> usize {

@@ -90,15 +90,15 @@ mod tests {
             Action::Create(Create { kind, title: title.map(str::to_owned), members })
         };
         for action in [
-            Action::SendMessage(SendMessage { body: "".into(), reply_to: None }),
-            Action::SendMessage(SendMessage { body: " \n\t".into(), reply_to: None }),
-            Action::SendMessage(SendMessage { body: "\u{200b}\u{a0}\0".into(), reply_to: None }),
+            Action::SendMessage(SendMessage { body: "".into(), reply_to: None, thread: None }),
+            Action::SendMessage(SendMessage { body: " \n\t".into(), reply_to: None, thread: None }),
+            Action::SendMessage(SendMessage { body: "\u{200b}\u{a0}\0".into(), reply_to: None, thread: None }),
             Action::EditMessage(EditMessage { target: id, body: "\u{feff}".into() }),
             Action::AddReaction(AddReaction { target: id, emoji: "\u{fe0f}".into() }),
             Action::ChangeTitle(ChangeTitle { title: "a\nb".into() }),
             Action::ChangeTitle(ChangeTitle { title: "\u{202e}x".into() }),
             create(ConversationKind::Group, Some("  "), vec![user(2)]),
-            Action::SendMessage(SendMessage { body: long(BODY_BYTES_MAX + 1).into(), reply_to: None }),
+            Action::SendMessage(SendMessage { body: long(BODY_BYTES_MAX + 1).into(), reply_to: None, thread: None }),
             Action::EditMessage(EditMessage { target: id, body: long(BODY_BYTES_MAX + 1).into() }),
             Action::AddReaction(AddReaction { target: id, emoji: String::new() }),
             Action::AddReaction(AddReaction { target: id, emoji: long(EMOJI_BYTES_MAX + 1) }),
@@ -121,7 +121,7 @@ mod tests {
     fn what_just_fits_passes() {
         let (id, author) = (CommandId::first_at(1000), user(1));
         for action in [
-            Action::SendMessage(SendMessage { body: "x".repeat(BODY_BYTES_MAX).into(), reply_to: None }),
+            Action::SendMessage(SendMessage { body: "x".repeat(BODY_BYTES_MAX).into(), reply_to: None, thread: None }),
             Action::ChangeTitle(ChangeTitle { title: "x".repeat(TITLE_BYTES_MAX) }),
             Action::AddMembers(AddMembers { members: (10..).take(MEMBERS_PER_EVENT_MAX).map(user).collect() }),
             Action::Create(Create {

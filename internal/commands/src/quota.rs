@@ -224,7 +224,7 @@ mod tests {
     }
 
     fn message(bytes: usize) -> Action {
-        Action::SendMessage(SendMessage { body: "x".repeat(bytes).into(), reply_to: None })
+        Action::SendMessage(SendMessage { body: "x".repeat(bytes).into(), reply_to: None, thread: None })
     }
 
     /// Issue 10, item 4: 48 MB that were sent became 6.2 GB that were written.

@@ -67,7 +67,7 @@ impl World {
 
     async fn say(&self, author: UserId, conversation: ConversationId, body: &str) -> Result<CommandId, ApiError> {
         let id = self.id();
-        let command = CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None });
+        let command = CommandFrame::new(id, conversation, CommandKind::send(body.into(), None));
         self.commands.submit(author, command, Some("00-trace-span-01")).await?.logged().await?;
         Ok(id)
     }
@@ -118,7 +118,7 @@ impl World {
     }
 
     async fn entry(&self, conversation: ConversationId, slot: u64, at: u64) {
-        let content = Content::Message { body: "hello".into(), reply_to: None };
+        let content = Content::Message { body: "hello".into(), reply_to: None, thread: None };
         let (id, author) = (self.id(), user(1));
         let entry = Row::Entry { seq: seq(at), slot, ordinal: slot + 1, id, author, time_ms: NOW_MS, content };
         let mut rows = vec![entry];
@@ -158,6 +158,11 @@ fn code<T>(result: Result<T, ApiError>) -> ErrorCode {
     result.err().expect("a refusal").code
 }
 
+/// The row of an accepted command at seq 1.
+fn command_row(author: UserId, hash: [u8; 16]) -> IdRow {
+    IdRow { author, seq: seq(1), hash: PayloadHash(hash), stands: Stands::Command, thread: None, deleted: None }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     let (world, c) = (World::new().await, group());
@@ -165,7 +170,7 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     let mut under_way = Vec::new();
     for number in 0..50 {
         let (id, body) = (world.id(), number.to_string());
-        let command = CommandFrame::new(id, c, CommandKind::Send { body: body.into(), reply_to: None });
+        let command = CommandFrame::new(id, c, CommandKind::send(body.into(), None));
         under_way.push(world.commands.submit(user(1), command, Some("00-trace-span-01")).await.unwrap());
     }
     for submitted in under_way {
@@ -174,7 +179,9 @@ async fn a_members_messages_stand_in_the_log_in_the_order_of_the_calls() {
     }
     let bodies: Vec<_> = world.events(c).await.into_iter().map(|event| event.action).collect();
     let expected: Vec<_> = (0..50)
-        .map(|number| Action::SendMessage(SendMessage { body: number.to_string().into(), reply_to: None }))
+        .map(|number| {
+            Action::SendMessage(SendMessage { body: number.to_string().into(), reply_to: None, thread: None })
+        })
         .collect();
     assert_eq!(bodies, expected);
     let record = &world.logged(topics::MESSAGES, c).await[0];
@@ -231,14 +238,13 @@ async fn the_retry_of_who_was_removed_meanwhile_reaches_the_reducer() {
     world.join(user(2), c, 1).await;
     world.rows(c, 2, vec![Row::UserRole { user: user(2), role: None, seq: seq(2) }]).await;
     let id = world.id();
-    let row =
-        IdRow { author: user(2), seq: seq(1), hash: PayloadHash([1; 16]), stands: Stands::Command, deleted: None };
+    let row = command_row(user(2), [1; 16]);
     world.rows(c, 1, vec![Row::Id { id, row }]).await;
     for _ in 0..3 {
         world.pad(c).await;
     }
     world.applied(Barrier::source_of(c), 2).await;
-    let again = CommandFrame::new(id, c, CommandKind::Send { body: "hi".into(), reply_to: None });
+    let again = CommandFrame::new(id, c, CommandKind::send("hi".into(), None));
     world.commands.submit(user(2), again, None).await.unwrap().logged().await.unwrap();
     world.applied(Barrier::source_of(c), 3).await;
     assert_eq!(code(world.say(user(2), c, "something new").await), ErrorCode::NotMember);
@@ -355,8 +361,7 @@ async fn the_retry_of_a_command_that_stands_is_let_through_and_says_that_nobody_
         CommandKind::Create { kind: "group".into(), title: None, members: vec![user(100)] },
     );
     assert_eq!(code(world.commands.submit(user(1), create.clone(), None).await), ErrorCode::NoSuchUser);
-    let row =
-        IdRow { author: user(1), seq: seq(1), hash: PayloadHash([0; 16]), stands: Stands::Command, deleted: None };
+    let row = command_row(user(1), [0; 16]);
     world.rows(c, 1, vec![Row::Id { id, row }]).await;
     world.applied(Barrier::source_of(c), 1).await;
     world.commands.submit(user(1), create, None).await.unwrap().logged().await.unwrap();

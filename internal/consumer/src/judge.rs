@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use domain::{Appended, Effects, Event, Role, Seq, UnknownRules, apply};
 use process::{Panicked, catch_panic};
 use prometheus_client::metrics::counter::Counter;
-use store::{Answers, FactsLookup, Loaded};
+use store::{Answers, FactsLookup, Loaded, read_target};
 
 use crate::{ConsumerError, PartitionAccess};
 
@@ -41,9 +41,9 @@ pub async fn read_facts(
                 versions.extend(unwritten());
                 answers.learn(past, versions.into_iter().collect(), as_of);
             }
-            FactsLookup::ReadEmojis(message, slot) => {
-                let read = access.store("read emojis", |store| store.emojis(conversation, slot, message, as_of));
-                loaded.emojis.keep(message, read.await?);
+            FactsLookup::ReadTarget(fact) => {
+                let read = access.store("read a target", |store| read_target(store, conversation, fact, as_of));
+                loaded.keep(read.await?);
             }
         }
     }

@@ -159,7 +159,7 @@ impl World {
     }
 
     async fn say(&self, author: UserId, conversation: ConversationId) {
-        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None });
+        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None });
         self.append(author, conversation, self.id(), action).await;
     }
 }

@@ -1,7 +1,9 @@
 //! The changes that an accepted event makes, and what each does to the state, the id cache and the consumers' memory.
 
 use crate::state::one_more;
-use crate::{CommandId, Content, ConversationState, IdRow, Membership, MessageText, Role, Seq, Settings, UserId};
+use crate::{
+    CommandId, Content, ConversationState, IdRow, InThread, Membership, MessageText, Pin, Role, Seq, Settings, UserId,
+};
 
 /// One change to the stored state of a conversation. The event's seq is its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,10 +12,19 @@ pub enum Change {
     Timeline {
         /// Its slot in the timeline, counted from 0.
         slot: u64,
-        /// The number of messages up to and including the entry.
+        /// The number of messages of the main view up to and including the entry.
         ordinal: u64,
         /// The content of the entry.
         content: Content,
+    },
+    /// The new entry is the next message of a thread.
+    Thread {
+        /// The thread.
+        of: InThread,
+        /// The slot of the entry.
+        slot: u64,
+        /// The number of its messages up to and including this one.
+        ordinal: u64,
     },
     /// The text of a message was edited.
     Body {
@@ -36,6 +47,8 @@ pub enum Change {
         slot: u64,
         /// The user who deleted it, if that is not its author. Since version 3 of the rules.
         by: Option<UserId>,
+        /// The thread that it is in.
+        thread: Option<InThread>,
     },
     /// A reaction of the author to a message.
     Reaction {
@@ -59,6 +72,8 @@ pub enum Change {
     },
     /// The conversation's settings.
     Settings(Settings),
+    /// The pinned messages. Since version 3 of the rules.
+    Pins(Vec<Pin>),
     /// The id of the accepted command, which is taken from this event on.
     Id {
         /// The id.
@@ -88,11 +103,28 @@ impl Change {
     pub(crate) fn entry(&self) -> Option<(u64, u64)> {
         match self {
             Self::Timeline { slot, ordinal, .. } => Some((*slot, *ordinal)),
-            Self::Body { .. }
+            Self::Thread { .. }
+            | Self::Body { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Member { .. }
             | Self::Settings(_)
+            | Self::Pins(_)
+            | Self::Id { .. } => None,
+        }
+    }
+
+    /// The thread that gets a message; `None` for other changes.
+    pub(crate) fn thread(&self) -> Option<InThread> {
+        match self {
+            Self::Thread { of, .. } => Some(*of),
+            Self::Timeline { .. }
+            | Self::Body { .. }
+            | Self::Deleted { .. }
+            | Self::Reaction { .. }
+            | Self::Member { .. }
+            | Self::Settings(_)
+            | Self::Pins(_)
             | Self::Id { .. } => None,
         }
     }
@@ -103,10 +135,12 @@ impl Change {
         match self {
             Self::Member { user, role } => Some((*user, *role)),
             Self::Timeline { .. }
+            | Self::Thread { .. }
             | Self::Body { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Settings(_)
+            | Self::Pins(_)
             | Self::Id { .. } => None,
         }
     }
@@ -117,9 +151,11 @@ impl Change {
         match self {
             Self::Member { .. } | Self::Settings(_) => true,
             Self::Timeline { .. }
+            | Self::Thread { .. }
             | Self::Body { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
+            | Self::Pins(_)
             | Self::Id { .. } => false,
         }
     }
@@ -135,7 +171,12 @@ impl Change {
                 (membership.role, membership.changed) = (*role, seq);
             }
             Self::Settings(settings) => state.settings = Some(settings.clone()),
-            Self::Body { .. } | Self::Deleted { .. } | Self::Reaction { .. } | Self::Id { .. } => {}
+            Self::Pins(pins) => state.pins.clone_from(pins),
+            Self::Thread { .. }
+            | Self::Body { .. }
+            | Self::Deleted { .. }
+            | Self::Reaction { .. }
+            | Self::Id { .. } => {}
         }
     }
 
@@ -150,10 +191,12 @@ impl Change {
             Self::Id { id, row } => Some((*id, *row)),
             Self::Deleted { id, .. } => known(*id).map(|row| (*id, IdRow { deleted: Some(seq), ..row })),
             Self::Timeline { .. }
+            | Self::Thread { .. }
             | Self::Body { .. }
             | Self::Reaction { .. }
             | Self::Member { .. }
-            | Self::Settings(_) => None,
+            | Self::Settings(_)
+            | Self::Pins(_) => None,
         }
     }
 
@@ -164,9 +207,11 @@ impl Change {
         match self {
             Self::Body { seq, .. } | Self::Reaction { seq, .. } => Some(*seq),
             Self::Timeline { .. }
+            | Self::Thread { .. }
             | Self::Deleted { .. }
             | Self::Member { .. }
             | Self::Settings(_)
+            | Self::Pins(_)
             | Self::Id { .. } => None,
         }
     }

@@ -95,7 +95,7 @@ mod tests {
     fn row(n: u64) -> IdRow {
         let author = UserId::try_from(uuid::Uuid::nil()).unwrap();
         let seq = Seq::try_from(n).unwrap();
-        IdRow { author, seq, hash: PayloadHash([0; 16]), stands: Stands::Command, deleted: None }
+        IdRow { author, seq, hash: PayloadHash([0; 16]), stands: Stands::Command, thread: None, deleted: None }
     }
 
     fn id(stamp_ms: i64) -> CommandId {

@@ -6,7 +6,6 @@
 
 mod change;
 mod cursor;
-mod emoji_cache;
 mod event;
 mod id_cache;
 mod ids;
@@ -16,6 +15,7 @@ mod seq;
 mod signal;
 mod spans;
 mod state;
+mod target_cache;
 
 pub mod kinds;
 pub mod limits;
@@ -23,14 +23,14 @@ pub mod words;
 
 pub use change::{Change, ReactionChange};
 pub use cursor::{Cursor, CursorError, Fingerprint};
-pub use emoji_cache::{EMOJI_CACHE_MESSAGES_MAX, EmojiCache};
 pub use event::{Appended, Event};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
 pub use kinds::{Action, Kind, PayloadHash};
 pub use message_text::MessageText;
 pub use reducer::{
-    Decision, Effects, Emojis, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, UnknownRules, apply, past_of,
+    Decision, Effects, Emojis, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, TargetFact, UnknownRules, apply,
+    past_of,
 };
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
 pub use signal::{
@@ -38,4 +38,7 @@ pub use signal::{
     WATCHED_MAX,
 };
 pub use spans::{MembershipSpan, MembershipSpans};
-pub use state::{Content, ConversationKind, ConversationState, IdRow, Membership, Role, Settings, Stands};
+pub use state::{
+    Content, ConversationKind, ConversationState, IdRow, InThread, Membership, Pin, Role, Settings, Stands, ThreadPlace,
+};
+pub use target_cache::{TARGET_CACHE_MESSAGES_MAX, TargetCache};

@@ -10,6 +10,10 @@ pub const EMOJI_BYTES_MAX: usize = 64;
 /// Different emojis that a message takes in its time. One that everybody has removed keeps its place, so that memory
 /// and rows of a message are bounded by this, whatever is added and removed.
 pub const EMOJIS_PER_MESSAGE_MAX: usize = 20;
+/// Messages of a thread, deleted ones included: what one partition of the store holds of it.
+pub const THREAD_MESSAGES_MAX: u64 = 16_384;
+/// Pinned messages of a conversation.
+pub const PINS_MAX: usize = 100;
 /// Members named in one event; a larger change takes several events.
 pub const MEMBERS_PER_EVENT_MAX: usize = 256;
 /// Members of a conversation. Bounded, because deliveries list their recipients.

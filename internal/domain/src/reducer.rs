@@ -30,8 +30,10 @@ pub struct Facts {
     pub target: Option<IdRow>,
     /// The answer to [`past_of`]; `false` where that is `None`.
     pub past: bool,
-    /// What the message that is reacted to has taken: [`crate::EmojiCache::fact`].
+    /// What the message that is reacted to has taken: [`crate::TargetCache`].
     pub emojis: Emojis,
+    /// How many messages the thread has that the message is sent into, deleted ones included.
+    pub thread: u64,
 }
 
 /// The emojis that a message has taken since version 3 of the rules, removed ones included.
@@ -89,15 +91,27 @@ pub fn past_of(
         .map(|row| Past::At(row.seq))
 }
 
-/// The place of the message whose emojis must be known to judge the event, as of the event before: its seq and slot. For
-/// most events there is none.
-pub(crate) fn emojis_of(event: &Event, first: Option<&IdRow>, target: Option<&IdRow>) -> Option<(Seq, u64)> {
-    if event.rules < 3 || first.is_some() || event.action.kind() != Kind::AddReaction {
-        return None;
-    }
-    match target {
-        Some(IdRow { seq, stands: Stands::Message { slot }, deleted: None, .. }) => Some((*seq, *slot)),
-        Some(_) | None => None,
+/// A fact about the message that an event is about, as of the event before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TargetFact {
+    /// The emojis that it has taken; its seq and slot.
+    Emojis(Seq, u64),
+    /// The number of messages in the thread whose root it is; its seq.
+    Thread(Seq),
+}
+
+impl TargetFact {
+    /// The fact that must be known to judge the event. For most events there is none.
+    pub(crate) fn of(event: &Event, first: Option<&IdRow>, target: Option<&IdRow>) -> Option<Self> {
+        let Some(IdRow { seq, stands: Stands::Message { slot }, deleted: None, thread, .. }) = target else {
+            return None;
+        };
+        match event.action.kind() {
+            _ if event.rules < 3 || first.is_some() => None,
+            Kind::AddReaction => Some(Self::Emojis(*seq, *slot)),
+            Kind::SendMessage if thread.is_none() => Some(Self::Thread(*seq)),
+            _ => None,
+        }
     }
 }
 
@@ -137,7 +151,7 @@ pub enum Refusal {
     NotMember,
     /// The author's role does not allow it, or the kind of conversation does not.
     Forbidden,
-    /// Everybody named is a member already, or has that role already.
+    /// It is so already: everybody named is a member, or has that role; or the message is pinned, or is not.
     Already,
     /// The user named is not a member.
     NoSuchMember,
@@ -149,15 +163,21 @@ pub enum Refusal {
     NoSuchMessage,
     /// The target is another author's.
     NotAuthor,
+    /// The message that a thread is to begin under is in a thread itself.
+    NotARoot,
+    /// The thread has as many messages as it can.
+    ThreadFull,
     /// The message has taken as many different emojis as it can.
     TooManyReactions,
+    /// The conversation has as many pinned messages as it can.
+    TooManyPins,
     /// A field is empty, too long or contradicts the conversation's id.
     Invalid,
 }
 
 impl Refusal {
     /// All the reasons.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -170,7 +190,10 @@ impl Refusal {
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
+        Self::NotARoot,
+        Self::ThreadFull,
         Self::TooManyReactions,
+        Self::TooManyPins,
         Self::Invalid,
     ];
 
@@ -196,7 +219,10 @@ impl Refusal {
             Self::Full => "full",
             Self::NoSuchMessage => "no_such_message",
             Self::NotAuthor => "not_author",
+            Self::NotARoot => "not_a_root",
+            Self::ThreadFull => "thread_full",
             Self::TooManyReactions => "too_many_reactions",
+            Self::TooManyPins => "too_many_pins",
             Self::Invalid => "invalid",
         }
     }
@@ -297,7 +323,8 @@ fn accepted(
 ) -> Effects {
     let entry = changes.iter().find_map(Change::entry);
     let stands = event.action.stands(entry.map_or(state.slot, |(slot, _)| slot));
-    let row = IdRow { author: event.author, seq: appended.seq, hash, stands, deleted: None };
+    let thread = changes.iter().find_map(Change::thread);
+    let row = IdRow { author: event.author, seq: appended.seq, hash, stands, thread, deleted: None };
     let recipients = recipients(state, event, &changes);
     let blind = blind(state, event, &recipients, &changes);
     changes.push(Change::Id { id: event.id, row });

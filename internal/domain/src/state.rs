@@ -79,6 +79,17 @@ pub struct Settings {
     pub title: String,
 }
 
+/// A pinned message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pin {
+    /// The message's id.
+    pub id: CommandId,
+    /// The message's seq.
+    pub seq: Seq,
+    /// The message's slot.
+    pub slot: u64,
+}
+
 /// The content of one slot of the timeline.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Content {
@@ -88,6 +99,8 @@ pub enum Content {
         body: MessageText,
         /// The message it answers.
         reply_to: Option<CommandId>,
+        /// Its place in a thread, if it is in one.
+        thread: Option<ThreadPlace>,
     },
     /// The conversation was created.
     Created,
@@ -97,6 +110,39 @@ pub enum Content {
     Left(UserId),
     /// The title changed.
     Title(String),
+}
+
+/// The place of a message in a thread. Threads are flat: their messages have no threads of their own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadPlace {
+    /// The root, the message that the thread is about.
+    pub root: CommandId,
+    /// The number of messages of the thread up to and including this one, deleted ones included.
+    pub ordinal: u64,
+    /// Whether the message is in the conversation's main view as well, and counts there.
+    pub also_in_conversation: bool,
+}
+
+/// What the row of a message's id has of the thread that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InThread {
+    /// The root's seq.
+    pub root_seq: Seq,
+    /// The root's slot.
+    pub root_slot: u64,
+    /// As [`ThreadPlace::also_in_conversation`].
+    pub also_in_conversation: bool,
+}
+
+impl Content {
+    /// Whether it is a message of the main view: one that counts in the conversation's `ordinal`.
+    #[must_use]
+    pub fn is_main_message(&self) -> bool {
+        match self {
+            Self::Message { thread, .. } => thread.is_none_or(|thread| thread.also_in_conversation),
+            Self::Created | Self::Joined(_) | Self::Left(_) | Self::Title(_) => false,
+        }
+    }
 }
 
 /// What an accepted id stands for, as its row says.
@@ -124,6 +170,8 @@ pub struct IdRow {
     pub hash: PayloadHash,
     /// What the id stands for.
     pub stands: Stands,
+    /// The thread of a message that is in one.
+    pub thread: Option<InThread>,
     /// The seq of the event that deleted the message, if one has.
     pub deleted: Option<Seq>,
 }
@@ -135,9 +183,11 @@ pub struct ConversationState {
     pub settings: Option<Settings>,
     /// The members, at most [`crate::limits::MEMBERS_MAX`].
     pub members: BTreeMap<UserId, Membership>,
+    /// The pinned messages, in the order in which they were pinned; at most [`crate::limits::PINS_MAX`].
+    pub pins: Vec<Pin>,
     /// The number of timeline entries so far: the slot of the next one.
     pub slot: u64,
-    /// The number of messages so far, deleted ones included.
+    /// The number of messages so far, deleted ones included, and those that are in a thread alone left out.
     pub ordinal: u64,
 }
 

@@ -6,8 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, EmojiCache, Event, Facts,
-    ID_CACHE_SPAN_MS, IdCache, IdRow, Lookup, RULES_NEWEST, ReactionChange, Role, Seq, apply, past_of,
+    Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS,
+    IdCache, IdRow, Lookup, RULES_NEWEST, ReactionChange, Role, Seq, TargetCache, TargetFact, ThreadPlace, apply,
+    past_of,
 };
 use workload::{Random, Reference, Stories, StoryConfig};
 
@@ -54,6 +55,15 @@ impl Rows {
         added.collect()
     }
 
+    /// The number of messages that a thread had by then.
+    fn thread(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> u64 {
+        let accepted = self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of);
+        let below = accepted
+            .flat_map(|(_, changes)| changes)
+            .filter(|change| matches!(change, Change::Thread { of, .. } if of.root_seq == root));
+        below.count() as u64
+    }
+
     fn ids(&self, conversation: ConversationId, as_of: Seq) -> BTreeMap<CommandId, IdRow> {
         let mut ids: BTreeMap<CommandId, IdRow> = BTreeMap::new();
         for (seq, changes) in self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of) {
@@ -75,7 +85,7 @@ impl Rows {
 struct Consumer {
     state: ConversationState,
     ids: IdCache,
-    emojis: EmojiCache,
+    targets: TargetCache,
 }
 
 impl Consumer {
@@ -84,7 +94,7 @@ impl Consumer {
         let t0 = appended.append_time_ms - ID_CACHE_SPAN_MS;
         let ids = rows.ids(event.conversation, as_of).into_iter().filter(|(id, _)| id.stamp_ms() >= t0);
         let (state, ids) = (rows.state(event.conversation, as_of), IdCache::new(t0, ids));
-        Self { state, ids, emojis: EmojiCache::default() }
+        Self { state, ids, targets: TargetCache::default() }
     }
 
     fn fact(&mut self, rows: &Rows, event: &Event, id: CommandId, as_of: Seq) -> Option<IdRow> {
@@ -104,14 +114,20 @@ impl Consumer {
         let target = event.action.target().and_then(|id| self.fact(rows, event, id, as_of));
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(rows.memberships(event), as_of));
-        if let Err((message, _)) = self.emojis.fact(event, first.as_ref(), target.as_ref()) {
-            self.emojis.keep(message, rows.emojis(event.conversation, message, as_of));
+        match self.targets.facts(event, first.as_ref(), target.as_ref()) {
+            Err(TargetFact::Emojis(message, _)) => {
+                self.targets.keep_emojis(message, rows.emojis(event.conversation, message, as_of));
+            }
+            Err(TargetFact::Thread(root)) => {
+                self.targets.keep_thread(root, rows.thread(event.conversation, root, as_of));
+            }
+            Ok(_) => {}
         }
-        let emojis = self.emojis.fact(event, first.as_ref(), target.as_ref()).unwrap();
-        let effects =
-            apply(&self.state, event, appended, &Facts { first, target, past, emojis }, RULES_NEWEST).unwrap();
+        let (emojis, thread) = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap();
+        let facts = Facts { first, target, past, emojis, thread };
+        let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
         self.state.absorb(appended.seq, &effects.changes);
-        self.emojis.absorb(&effects.changes);
+        self.targets.absorb(&effects.changes);
         self.ids.absorb(appended.seq, &effects.changes, target.as_ref());
         effects
     }
@@ -215,7 +231,7 @@ fn a_replay_of_any_history_gives_the_same_effects() {
 fn counters_members_and_owners_stay_sound() {
     for seed in 0..HISTORIES {
         let mut reference = Reference::default();
-        let (mut slots, mut ordinals) = (BTreeMap::new(), BTreeMap::new());
+        let (mut slots, mut ordinals, mut threads) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         for (event, appended, _) in history(seed) {
             let effects = reference.judge(&event, appended);
             let conversation = event.conversation;
@@ -225,11 +241,20 @@ fn counters_members_and_owners_stay_sound() {
                     assert_eq!(slot, next, "seed {seed}: places have no gap");
                     *next += 1;
                     let messages = ordinals.entry(conversation).or_insert(0);
-                    *messages += u64::from(matches!(content, domain::Content::Message { .. }));
-                    assert_eq!(ordinal, messages, "seed {seed}: ordinals count messages");
+                    // Written out here: what is in a thread alone does not count.
+                    let counts = |thread: &Option<ThreadPlace>| thread.is_none_or(|thread| thread.also_in_conversation);
+                    let main = matches!(content, domain::Content::Message { thread, .. } if counts(thread));
+                    *messages += u64::from(main);
+                    assert_eq!(ordinal, messages, "seed {seed}: ordinals count the messages of the main view");
+                }
+                if let Change::Thread { of, ordinal, .. } = change {
+                    let messages = threads.entry((conversation, of.root_seq)).or_insert(0);
+                    *messages += 1;
+                    assert_eq!(ordinal, messages, "seed {seed}: a thread counts its own");
                 }
             }
             let state = reference.state(conversation);
+            assert!(state.pins.len() <= domain::limits::PINS_MAX);
             let owners = state.members.values().filter(|member| member.role == domain::Role::Owner).count();
             let group =
                 state.settings.as_ref().is_some_and(|settings| settings.kind == domain::ConversationKind::Group);

@@ -17,14 +17,17 @@ fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
     let mut room = Room::group();
     assert_eq!((room.state.slot, room.state.ordinal), (1, 0), "the creation has a place, a role change has none");
     let first = room.accepted(ANN, 10, message("hi"));
-    assert_eq!(entry(&first), Some((1, 1, &Content::Message { body: "hi".into(), reply_to: None })));
+    assert_eq!(entry(&first), Some((1, 1, &Content::Message { body: "hi".into(), reply_to: None, thread: None })));
     assert_eq!((first.slot, first.ordinal, stands(&first)), (2, 1, (id(10), Stands::Message { slot: 1 })));
     assert_eq!(first.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
     let joined = room.accepted(OWNER, 11, add(&[STRANGER]));
     assert_eq!(entry(&joined), Some((2, 1, &Content::Joined(users(&[STRANGER])))));
     assert_eq!((joined.slot, joined.ordinal, stands(&joined)), (3, 1, (id(11), Stands::Command)));
-    let second =
-        room.accepted(BOB, 12, Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10)) }));
+    let second = room.accepted(
+        BOB,
+        12,
+        Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10)), thread: None }),
+    );
     assert_eq!((second.slot, second.ordinal), (4, 2));
     for nothing in ["", " ", "\n\t"] {
         room.refused(ANN, message(nothing), Refusal::Invalid);
@@ -271,7 +274,7 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     let taken = room.accepted(BOB, 13, unreact(10, &long));
     assert_eq!(taken.changes[0], reaction(ReactionChange::Removed));
     let deleted = room.accepted(ANN, 14, delete(10));
-    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1, by: None });
+    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1, by: None, thread: None });
     for effects in [edited, reacted, taken, deleted] {
         assert_eq!((entry(&effects), effects.slot, effects.ordinal), (None, 2, 1), "they change rows and add none");
         assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
@@ -294,7 +297,8 @@ fn bounds_stay_what_they_are() {
 #[test]
 fn names_stay_what_they_are() {
     let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \
-                    no_such_user full no_such_message not_author too_many_reactions invalid";
+                    no_such_user full no_such_message not_author not_a_root thread_full \
+                    too_many_reactions too_many_pins invalid";
     assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
     let roles = [Role::Member, Role::Admin, Role::Owner];
     assert_eq!(roles.map(Role::name), ["member", "admin", "owner"]);

@@ -5,8 +5,8 @@
 mod room;
 
 use domain::kinds::{Leave, RemoveReaction};
-use domain::limits::EMOJIS_PER_MESSAGE_MAX;
-use domain::{Action, Change, Decision, Effects, ReactionChange, Refusal, Role};
+use domain::limits::{EMOJIS_PER_MESSAGE_MAX, PINS_MAX, THREAD_MESSAGES_MAX};
+use domain::{Action, Change, CommandId, Content, Decision, Effects, InThread, ReactionChange, Refusal, Role};
 use room::*;
 
 #[test]
@@ -74,4 +74,118 @@ fn admins_delete_messages_of_lower_roles_and_of_those_who_have_left() {
     let mut direct = Room::direct();
     direct.accepted(ANN, 10, message("hi"));
     direct.refused(BOB, delete(10), Refusal::NotAuthor);
+}
+
+/// The ordinal in the conversation and the one in the thread.
+fn counts(effects: &Effects) -> (u64, u64) {
+    let (_, ordinal, content) = entry(effects).unwrap();
+    let Content::Message { thread: Some(thread), .. } = content else { panic!("{content:?}") };
+    (ordinal, thread.ordinal)
+}
+
+#[test]
+fn a_thread_counts_its_messages_and_the_conversation_does_not() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("one"));
+    room.accepted(ANN, 11, message("two"));
+    assert_eq!(counts(&room.accepted(BOB, 20, below(10, false))), (2, 1));
+    assert_eq!(counts(&room.accepted(ANN, 21, below(11, false))), (2, 1), "each root counts for itself");
+    assert_eq!(counts(&room.accepted(ANN, 22, below(10, true))), (3, 2), "also in the conversation");
+    room.accepted(ANN, 23, delete(22));
+    let last = room.accepted(BOB, 24, below(10, false));
+    assert_eq!(counts(&last), (3, 3), "deleted ones count");
+    let of = InThread { root_seq: room.ids[&id(10)].seq, root_slot: 1, also_in_conversation: false };
+    assert_eq!(last.changes[1], Change::Thread { of, slot: 6, ordinal: 3 });
+    assert_eq!(room.ids[&id(24)].thread, Some(of));
+    assert_eq!(room.ids[&id(10)].thread, None);
+    assert_eq!(entry(&room.accepted(BOB, 25, message("three"))).unwrap().1, 4);
+    // What is in a thread is a message as others are.
+    room.accepted(ANN, 26, react(20, "a"));
+    room.accepted(BOB, 27, edit(20, "better"));
+}
+
+#[test]
+fn a_thread_begins_under_a_message_that_stands_outside_threads() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("one"));
+    room.accepted(ANN, 11, below(10, false));
+    room.accepted(ANN, 12, below(10, true));
+    for reply in [11, 12] {
+        room.refused(BOB, below(reply, false), Refusal::NotARoot);
+    }
+    room.refused(STRANGER, below(10, false), Refusal::NotMember);
+    for none in [2, 99] {
+        room.refused(BOB, below(none, false), Refusal::NoSuchMessage);
+    }
+    let judged = |rules| room.judge_by(rules, BOB, 30, below(10, false)).decision;
+    assert_eq!([1, 2].map(judged), [Decision::Refused(Refusal::Invalid); 2], "there were none");
+    room.accepted(ANN, 13, delete(10));
+    room.refused(ANN, below(10, false), Refusal::NoSuchMessage);
+    // Who has joined later cannot read the root.
+    room.accepted(ANN, 14, message("two"));
+    room.accepted(OWNER, 15, add(&[STRANGER]));
+    room.refused(STRANGER, below(14, false), Refusal::NoSuchMessage);
+    let effects = room.accepted(ANN, 16, below(14, false));
+    assert!(effects.recipients.contains(&user(STRANGER)) && effects.blind.is_empty(), "but what is said there now");
+}
+
+#[test]
+fn admins_pin_messages_and_a_deleted_one_is_pinned_no_more() {
+    let mut room = Room::group();
+    for number in 10..=12 {
+        room.accepted(ANN, number, message("hi"));
+    }
+    let pinned = |room: &Room| -> Vec<CommandId> { room.state.pins.iter().map(|pin| pin.id).collect() };
+    room.refused(ANN, pin(10), Refusal::Forbidden);
+    room.refused(STRANGER, pin(10), Refusal::NotMember);
+    room.refused(ADMIN, pin(99), Refusal::NoSuchMessage);
+    room.refused(ADMIN, unpin(10), Refusal::Already);
+    room.accepted(ADMIN, 20, pin(11));
+    room.accepted(OWNER, 21, pin(10));
+    room.accepted(OWNER, 22, pin(12));
+    room.refused(OWNER, pin(10), Refusal::Already);
+    assert_eq!(pinned(&room), [id(11), id(10), id(12)], "in the order in which they were pinned");
+    // Another title keeps them.
+    room.accepted(OWNER, 23, title("tea"));
+    room.accepted(ADMIN, 24, unpin(10));
+    assert_eq!(pinned(&room), [id(11), id(12)]);
+    room.accepted(ANN, 25, delete(11));
+    assert_eq!(pinned(&room), [id(12)]);
+    assert_eq!(room.accepted(ANN, 26, delete(10)).changes.len(), 2, "that was not pinned: its row, and the id's");
+    let judged = |rules| room.judge_by(rules, OWNER, 30, unpin(12)).decision;
+    assert_eq!([1, 2].map(judged), [Decision::Refused(Refusal::Invalid); 2], "there were none");
+    // A program that knows no pins judges an event of that time in the same way.
+    let by_old_rules = room.judge_by(2, ANN, 31, delete(12)).changes;
+    assert!(!by_old_rules.iter().any(|change| matches!(change, Change::Pins(_))), "{by_old_rules:?}");
+    let mut direct = Room::direct();
+    direct.accepted(ANN, 10, message("hi"));
+    direct.accepted(BOB, 11, pin(10));
+    assert_eq!(pinned(&direct), [id(10)], "in a direct conversation either pins");
+}
+
+#[test]
+fn a_conversation_has_a_hundred_pins() {
+    let mut room = Room::group();
+    assert_eq!(PINS_MAX, 100);
+    for number in 0..101 {
+        room.accepted(ANN, 100 + number, message("hi"));
+    }
+    for number in 0..100 {
+        room.accepted(OWNER, 300 + number, pin(100 + number));
+    }
+    room.refused(OWNER, pin(200), Refusal::TooManyPins);
+    room.accepted(OWNER, 500, unpin(100));
+    room.accepted(OWNER, 501, pin(200));
+}
+
+#[test]
+fn a_thread_takes_so_many_messages_and_no_more() {
+    let mut room = Room::group();
+    room.accepted(ANN, 10, message("root"));
+    for number in 0..i64::try_from(THREAD_MESSAGES_MAX).unwrap() {
+        room.accepted(BOB, 1_000 + number, below(10, false));
+    }
+    room.refused(BOB, below(10, true), Refusal::ThreadFull);
+    room.accepted(BOB, 20, message("another root"));
+    room.accepted(BOB, 21, below(20, false));
 }

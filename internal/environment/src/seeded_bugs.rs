@@ -72,11 +72,13 @@ pub enum Bug {
     SignalOnDurablePath,
     /// Rows of reactions are keyed by message and user, so that one of a user's reactions overwrites the others.
     ReactionKeyWithoutEmoji,
+    /// Messages in a thread alone count in the conversation, too.
+    ThreadCountedInOrdinal,
 }
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -108,6 +110,7 @@ impl Bug {
         Self::SendLoggedTwice,
         Self::SignalOnDurablePath,
         Self::ReactionKeyWithoutEmoji,
+        Self::ThreadCountedInOrdinal,
     ];
 
     /// The bug of that name.

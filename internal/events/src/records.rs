@@ -7,8 +7,8 @@
 
 use bytes::Bytes;
 use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
-    RemoveReaction, SendMessage, Withdraw,
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
+    PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{Action, CommandId, ConversationKind, Event, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
@@ -55,6 +55,11 @@ record_types! {
     WatchV1 = "watch" v "1" { users: Vec<Uuid>, partition: i32 }
     PresenceV1 = "presence" v "1" { node: Uuid, states: Vec<StateV1> }
     PrivacyChangedV1 = "privacy_changed" v "1" { id: Uuid, user: Uuid, time: i64 }
+    MessageSentV2 = "message_sent" v "2" {
+        envelope: EnvelopeV1, body: String, reply_to: Option<Uuid>, thread: Uuid, also_in_conversation: bool
+    }
+    MessagePinnedV1 = "message_pinned" v "1" { envelope: EnvelopeV1, target: Uuid }
+    MessageUnpinnedV1 = "message_unpinned" v "1" { envelope: EnvelopeV1, target: Uuid }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -118,10 +123,13 @@ impl Codec {
             Action::ChangeTitle(ChangeTitle { title }) => {
                 self.encode(SchemaKind::TitleChangedV1, &TitleChangedV1 { envelope, title })
             }
-            Action::SendMessage(SendMessage { body, reply_to }) => {
-                let record =
-                    MessageSentV1 { envelope, body: body.into_record(), reply_to: reply_to.map(|id| id.uuid()) };
-                self.encode(SchemaKind::MessageSentV1, &record)
+            Action::SendMessage(SendMessage { body, reply_to, thread }) => {
+                let (body, reply_to) = (body.into_record(), reply_to.map(|id| id.uuid()));
+                let Some(IntoThread { root, also_in_conversation }) = thread else {
+                    return self.encode(SchemaKind::MessageSentV1, &MessageSentV1 { envelope, body, reply_to });
+                };
+                let record = MessageSentV2 { envelope, body, reply_to, thread: root.uuid(), also_in_conversation };
+                self.encode(SchemaKind::MessageSentV2, &record)
             }
             Action::EditMessage(EditMessage { target, body }) => self.encode(
                 SchemaKind::MessageEditedV1,
@@ -143,6 +151,12 @@ impl Codec {
                 }
             }
             Action::Withdraw(Withdraw) => self.encode(SchemaKind::IdWithdrawnV1, &IdWithdrawnV1 { envelope }),
+            Action::PinMessage(PinMessage { target }) => {
+                self.encode(SchemaKind::MessagePinnedV1, &MessagePinnedV1 { envelope, target: target.uuid() })
+            }
+            Action::UnpinMessage(UnpinMessage { target }) => {
+                self.encode(SchemaKind::MessageUnpinnedV1, &MessageUnpinnedV1 { envelope, target: target.uuid() })
+            }
         }
     }
 
@@ -164,12 +178,15 @@ impl Codec {
             SchemaKind::RoleChangedV1 => Self::read::<RoleChangedV1>(kind, datum)?.into_event(),
             SchemaKind::TitleChangedV1 => Self::read::<TitleChangedV1>(kind, datum)?.into_event(),
             SchemaKind::MessageSentV1 => Self::read::<MessageSentV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageSentV2 => Self::read::<MessageSentV2>(kind, datum)?.into_event(),
             SchemaKind::MessageEditedV1 => Self::read::<MessageEditedV1>(kind, datum)?.into_event(),
             SchemaKind::MessageDeletedV1 => Self::read::<MessageDeletedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionAddedV1 => Self::read::<ReactionAddedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionRemovedV1 => Self::read::<ReactionRemovedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionRemovedV2 => Self::read::<ReactionRemovedV2>(kind, datum)?.into_event(),
             SchemaKind::IdWithdrawnV1 => Self::read::<IdWithdrawnV1>(kind, datum)?.into_event(),
+            SchemaKind::MessagePinnedV1 => Self::read::<MessagePinnedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageUnpinnedV1 => Self::read::<MessageUnpinnedV1>(kind, datum)?.into_event(),
             SchemaKind::ReadMarkV1
             | SchemaKind::DeliveryV1
             | SchemaKind::QuarantinedV1
@@ -239,12 +256,16 @@ impl TitleChangedV1 {
 
 impl MessageSentV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        let reply_to = self.reply_to.map(id).transpose()?;
-        event(
-            self.envelope,
-            false,
-            Action::SendMessage(SendMessage { body: MessageText::recorded(self.body), reply_to }),
-        )
+        let (body, reply_to) = (MessageText::recorded(self.body), self.reply_to.map(id).transpose()?);
+        event(self.envelope, false, Action::SendMessage(SendMessage { body, reply_to, thread: None }))
+    }
+}
+
+impl MessageSentV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let (body, reply_to) = (MessageText::recorded(self.body), self.reply_to.map(id).transpose()?);
+        let thread = Some(IntoThread { root: id(self.thread)?, also_in_conversation: self.also_in_conversation });
+        event(self.envelope, false, Action::SendMessage(SendMessage { body, reply_to, thread }))
     }
 }
 
@@ -287,6 +308,18 @@ impl ReactionRemovedV2 {
 impl IdWithdrawnV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
         event(self.envelope, false, Action::Withdraw(Withdraw))
+    }
+}
+
+impl MessagePinnedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::PinMessage(PinMessage { target: id(self.target)? }))
+    }
+}
+
+impl MessageUnpinnedV1 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        event(self.envelope, false, Action::UnpinMessage(UnpinMessage { target: id(self.target)? }))
     }
 }
 

@@ -1,9 +1,9 @@
 //! One sample of every record type, for the tests of encoding and decoding.
 
 use bytes::Bytes;
-use domain::kinds::{AddMembers, Create, EditMessage, RemoveReaction, SendMessage};
+use domain::kinds::{AddMembers, Create, EditMessage, IntoThread, RemoveReaction, SendMessage};
 use domain::{
-    Action, CommandId, ConversationId, ConversationKind, Doing, Event, Presence, Seq, Signal, Status, UserId,
+    Action, CommandId, ConversationId, ConversationKind, Doing, Event, Kind, Presence, Seq, Signal, Status, UserId,
 };
 use uuid::Uuid;
 
@@ -19,12 +19,14 @@ fn command(n: u8) -> CommandId {
 
 /// Events of every kind, under each version of the rules where those differ.
 pub(crate) fn events() -> Vec<Event> {
-    // Records of version 1 name no emoji there.
+    // Version 1 of the rules has no threads and no pins, and its records name no emoji there.
     let first = |action| match action {
-        Action::RemoveReaction(removal) => Action::RemoveReaction(RemoveReaction { emoji: None, ..removal }),
-        other => other,
+        Action::RemoveReaction(removal) => Some(Action::RemoveReaction(RemoveReaction { emoji: None, ..removal })),
+        Action::SendMessage(SendMessage { thread: Some(_), .. }) => None,
+        Action::PinMessage(_) | Action::UnpinMessage(_) => None,
+        other => Some(other),
     };
-    let numbered = Action::samples().into_iter().map(first).zip(10_u8..);
+    let numbered = Action::samples().into_iter().filter_map(first).zip(10_u8..);
     let event = |(action, n): (Action, u8)| Event {
         id: command(n),
         conversation: ConversationId::direct(user(1), user(2)),
@@ -45,6 +47,14 @@ pub(crate) fn events() -> Vec<Event> {
     }
     let removal = RemoveReaction { target: command(1), emoji: Some("👍".into()) };
     events.push(Event { rules: 3, ..event((Action::RemoveReaction(removal), 33)) });
+    for (action, n) in [Kind::PinMessage, Kind::UnpinMessage].into_iter().flat_map(Kind::samples).zip(36..) {
+        events.push(Event { rules: 3, ..event((action, n)) });
+    }
+    for (also_in_conversation, n) in [(false, 34), (true, 35)] {
+        let thread = Some(IntoThread { root: command(1), also_in_conversation });
+        let reply = SendMessage { body: "below".into(), reply_to: Some(command(2)).filter(|_| n == 35), thread };
+        events.push(Event { rules: 3, ..event((Action::SendMessage(reply), n)) });
+    }
     events
 }
 

@@ -99,6 +99,9 @@ fn the_ids_without_a_registry_stay_as_they_are() {
         "WatchV1",
         "PresenceV1",
         "PrivacyChangedV1",
+        "MessageSentV2",
+        "MessagePinnedV1",
+        "MessageUnpinnedV1",
     ];
     assert_eq!(names, pinned);
 }

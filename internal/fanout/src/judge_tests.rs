@@ -2,8 +2,8 @@
 
 use domain::kinds::{Create, SendMessage};
 use domain::{
-    Action, Appended, CommandId, ConversationId, ConversationKind, ConversationState, EmojiCache, Event, Fingerprint,
-    IdCache, RULES_NEWEST, RULES_TRIAL, Seq, UserId,
+    Action, Appended, CommandId, ConversationId, ConversationKind, ConversationState, Event, Fingerprint, IdCache,
+    RULES_NEWEST, RULES_TRIAL, Seq, TargetCache, UserId,
 };
 use eventlog::{DecodedRecord, Meaning};
 use events::Codec;
@@ -51,7 +51,12 @@ fn create(offset: u64, number: u64) -> DecodedRecord {
 }
 
 fn say(offset: u64, conversation: ConversationId) -> DecodedRecord {
-    event(offset, offset, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
+    event(
+        offset,
+        offset,
+        conversation,
+        Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None }),
+    )
 }
 
 /// An event of rules that the judge does not know.
@@ -75,7 +80,7 @@ fn old(offset: u64, conversation: ConversationId) -> DecodedRecord {
 /// The conversation as the store has it before its first event; ids from `t0_ms` on are known.
 fn empty(t0_ms: i64) -> Found {
     let (state, ids) = (ConversationState::default(), IdCache::new(t0_ms, []));
-    Found::Ready(Box::new(Loaded { state, ids, emojis: EmojiCache::default() }), Answers::default())
+    Found::Ready(Box::new(Loaded { state, ids, targets: TargetCache::default() }), Answers::default())
 }
 
 /// The judge of a partition; of a follower, for that delivery partition.

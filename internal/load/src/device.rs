@@ -110,7 +110,7 @@ impl Running {
                     world.ledger.unordered(number);
                 }
                 let body = MessageText::from(world.ledger.text(number, bytes as usize));
-                let what = CommandKind::Send { body, reply_to: None };
+                let what = CommandKind::send(body, None);
                 // A device with too many open commands cannot send; the send stays open, and is told as unresolved.
                 if let Err(error) = client.submit(CommandFrame::new(id, conversation, what)) {
                     tracing::debug!(%error, "a send was not taken");

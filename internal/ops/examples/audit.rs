@@ -94,7 +94,11 @@ impl World {
             } else {
                 let (conversation, members) = random.pick(groups).clone();
                 let body = format!("message {number}: {}", "so much is said, and so little of it is ".repeat(2)).into();
-                (conversation, *random.pick(&members), Action::SendMessage(SendMessage { body, reply_to: None }))
+                (
+                    conversation,
+                    *random.pick(&members),
+                    Action::SendMessage(SendMessage { body, reply_to: None, thread: None }),
+                )
             };
             let event = Event {
                 id,

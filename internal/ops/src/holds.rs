@@ -190,7 +190,7 @@ mod tests {
     fn event(rules: u32) -> Meaning {
         let author: UserId = "00000000-0000-4000-8000-000000000001".parse().unwrap();
         let (id, conversation) = (CommandId::first_at(1), ConversationId::direct(author, author));
-        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None });
+        let action = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None });
         Meaning::Event(Box::new(Event {
             id,
             conversation,

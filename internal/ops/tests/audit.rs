@@ -242,7 +242,7 @@ async fn rows_and_deliveries_that_no_event_has_made_are_found() {
         }
     }
     let ((refused, seq), (record, delivery)) = (without.unwrap(), delivered.unwrap());
-    let content = domain::Content::Message { body: "a ghost".into(), reply_to: None };
+    let content = domain::Content::Message { body: "a ghost".into(), reply_to: None, thread: None };
     let (id, author, conversation) = (refused.id, refused.author, refused.conversation);
     let state = store.conversation(conversation, seq).await.unwrap();
     let (slot, ordinal) = (state.slot, state.ordinal + 1);

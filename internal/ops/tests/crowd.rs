@@ -89,7 +89,7 @@ async fn a_crowd_is_listed_in_several_records_and_each_member_once() {
         support::say(&*log, group, *owner, support::id(), action).await;
     }
     for _ in 0..3 {
-        let action = Action::SendMessage(SendMessage { body: "said to all".into(), reply_to: None });
+        let action = Action::SendMessage(SendMessage { body: "said to all".into(), reply_to: None, thread: None });
         support::say(&*log, group, *owner, support::id(), action).await;
     }
     consume(&log, &store, group).await;

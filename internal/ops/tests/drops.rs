@@ -50,7 +50,7 @@ async fn end(running: Running) {
 }
 
 fn message(body: &str) -> Action {
-    Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
+    Action::SendMessage(SendMessage { body: body.into(), reply_to: None, thread: None })
 }
 
 /// Appends a record in the wire format, with a schema id that the registry has not assigned to a schema of ours.

@@ -138,7 +138,7 @@ impl Talk {
 
     async fn go_on(self: Arc<Self>) {
         loop {
-            let send = Action::SendMessage(SendMessage { body: "more".into(), reply_to: None });
+            let send = Action::SendMessage(SendMessage { body: "more".into(), reply_to: None, thread: None });
             // A new id each time, beyond those that `id` returns: a repeated id would make no message.
             let stamp = BEGIN_MS + 1_000 + i64::try_from(self.said.load(Ordering::SeqCst)).unwrap();
             say(&*self.log, self.conversation, user(1), CommandId::first_at(stamp), send).await;

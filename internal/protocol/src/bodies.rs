@@ -58,6 +58,20 @@ pub struct ReactionBody {
     pub emoji: String,
 }
 
+/// The thread under a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepliesBody {
+    /// The count of its messages, deleted ones included.
+    #[serde(deserialize_with = "integer")]
+    pub messages: u64,
+    /// The seq of the last one.
+    #[serde(deserialize_with = "integer")]
+    pub last: Seq,
+    /// The log's time of the last one, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
+    pub last_time: i64,
+}
+
 /// An entry of a conversation's timeline.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EntryBody {
@@ -86,6 +100,15 @@ pub struct EntryBody {
     /// The id of the message that it replies to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
+    /// The root of the thread that the message is in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thread: Option<CommandId>,
+    /// The count of the thread's messages up to and including it, deleted ones included.
+    #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
+    pub thread_ordinal: Option<u64>,
+    /// Whether a message of a thread is in the main view as well, and counts there.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+    pub also_in_conversation: bool,
     /// The users who joined or left.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub users: Vec<UserId>,
@@ -101,9 +124,13 @@ pub struct EntryBody {
     /// The present reactions, by user and emoji.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub reactions: Vec<ReactionBody>,
+    /// The thread under the message, if there is one. It does not count as a change: of two versions, a client keeps the
+    /// one with the higher `last`.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replies: Option<RepliesBody>,
     /// Whether the entry was changed after the caller left. Then whatever may be newer than the leaving
     /// (reactions, and the text of a message that was ever edited or deleted) is left out, and `changed` is the
-    /// entry's own seq.
+    /// entry's own seq. Where a message came into its thread after the caller left, only `replies` is left out.
     #[serde(skip_serializing_if = "std::ops::Not::not", default)]
     pub withheld: bool,
 }

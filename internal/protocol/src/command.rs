@@ -2,14 +2,14 @@
 //! defined once in [`CommandFrame`]; the kinds with their fields are in [`CommandKind`].
 
 use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
-    RemoveReaction, SendMessage, Withdraw,
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
+    PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::fields::{Field, FieldType};
+use crate::fields::{Field, FieldType, flag};
 
 /// A command. Its id is a UUIDv7 that the client makes, and stays the same when the command is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +53,10 @@ pub enum CommandKind {
         body: MessageText,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        thread: Option<CommandId>,
+        #[serde(skip_serializing_if = "std::ops::Not::not", default, deserialize_with = "flag")]
+        also_in_conversation: bool,
     },
     /// Edits a message of the user's own.
     Edit {
@@ -68,6 +72,18 @@ pub enum CommandKind {
     Unreact { target: CommandId, emoji: String },
     /// Withdraws a command whose fate is unknown, so that it cannot be accepted any more.
     Withdraw {},
+    /// Pins a message.
+    Pin { target: CommandId },
+    /// Takes the pin of a message away.
+    Unpin { target: CommandId },
+}
+
+impl CommandKind {
+    /// Sends a message outside threads.
+    #[must_use]
+    pub fn send(body: MessageText, reply_to: Option<CommandId>) -> Self {
+        Self::Send { body, reply_to, thread: None, also_in_conversation: false }
+    }
 }
 
 impl CommandFrame {
@@ -105,7 +121,12 @@ impl CommandKind {
             Action::Leave(Leave) => Self::Leave {},
             Action::ChangeRole(ChangeRole { user, role }) => Self::ChangeRole { user, role: role.name().to_owned() },
             Action::ChangeTitle(ChangeTitle { title }) => Self::ChangeTitle { title },
-            Action::SendMessage(SendMessage { body, reply_to }) => Self::Send { body, reply_to },
+            Action::SendMessage(SendMessage { body, reply_to, thread }) => Self::Send {
+                body,
+                reply_to,
+                thread: thread.map(|thread| thread.root),
+                also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
+            },
             Action::EditMessage(EditMessage { target, body }) => Self::Edit { target, body },
             Action::DeleteMessage(DeleteMessage { target }) => Self::Delete { target },
             Action::AddReaction(AddReaction { target, emoji }) => Self::React { target, emoji },
@@ -113,6 +134,8 @@ impl CommandKind {
                 Self::Unreact { target, emoji: emoji.unwrap_or_default() }
             }
             Action::Withdraw(Withdraw) => Self::Withdraw {},
+            Action::PinMessage(PinMessage { target }) => Self::Pin { target },
+            Action::UnpinMessage(UnpinMessage { target }) => Self::Unpin { target },
         }
     }
 
@@ -132,6 +155,8 @@ impl CommandKind {
             Self::React { .. } => "react",
             Self::Unreact { .. } => "unreact",
             Self::Withdraw {} => "withdraw",
+            Self::Pin { .. } => "pin",
+            Self::Unpin { .. } => "unpin",
         }
     }
 
@@ -150,10 +175,15 @@ impl CommandKind {
             "remove_member" => vec![USER],
             "change_role" => vec![USER, Field::required("role", FieldType::Text)],
             "change_title" => vec![Field::required("title", FieldType::Text)],
-            "send" => vec![BODY, Field::optional("reply_to", FieldType::Command)],
+            "send" => vec![
+                BODY,
+                Field::optional("reply_to", FieldType::Command),
+                Field::optional("thread", FieldType::Command),
+                Field::optional("also_in_conversation", FieldType::Flag),
+            ],
             "edit" => vec![TARGET, BODY],
             "react" | "unreact" => vec![TARGET, Field::required("emoji", FieldType::Text)],
-            "delete" => vec![TARGET],
+            "delete" | "pin" | "unpin" => vec![TARGET],
             _ => Vec::new(),
         }
     }
@@ -174,12 +204,22 @@ impl CommandKind {
                 Action::ChangeRole(ChangeRole { user, role })
             }
             Self::ChangeTitle { title } => Action::ChangeTitle(ChangeTitle { title }),
-            Self::Send { body, reply_to } => Action::SendMessage(SendMessage { body, reply_to }),
+            Self::Send { body, reply_to, thread, also_in_conversation } => {
+                if thread.is_none() && also_in_conversation {
+                    return Err(
+                        "'also_in_conversation' is for messages of a thread: name its root as 'thread'".to_owned()
+                    );
+                }
+                let thread = thread.map(|root| IntoThread { root, also_in_conversation });
+                Action::SendMessage(SendMessage { body, reply_to, thread })
+            }
             Self::Edit { target, body } => Action::EditMessage(EditMessage { target, body }),
             Self::Delete { target } => Action::DeleteMessage(DeleteMessage { target }),
             Self::React { target, emoji } => Action::AddReaction(AddReaction { target, emoji }),
             Self::Unreact { target, emoji } => Action::RemoveReaction(RemoveReaction { target, emoji: Some(emoji) }),
             Self::Withdraw {} => Action::Withdraw(Withdraw),
+            Self::Pin { target } => Action::PinMessage(PinMessage { target }),
+            Self::Unpin { target } => Action::UnpinMessage(UnpinMessage { target }),
         })
     }
 }

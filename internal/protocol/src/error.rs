@@ -57,8 +57,14 @@ pub enum ErrorCode {
     NoSuchMessage,
     /// The message is another author's.
     NotAuthor,
+    /// The message that a thread is to begin under is in a thread itself.
+    NotARoot,
+    /// The thread has as many messages as it can.
+    ThreadFull,
     /// The message has taken as many different emojis as it can.
     TooManyReactions,
+    /// The conversation has as many pinned messages as it can.
+    TooManyPins,
     /// Another command was accepted under this id.
     Conflict,
     /// The id was withdrawn.
@@ -87,7 +93,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes that are sent.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 39] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
@@ -113,7 +119,10 @@ impl ErrorCode {
         Self::Full,
         Self::NoSuchMessage,
         Self::NotAuthor,
+        Self::NotARoot,
+        Self::ThreadFull,
         Self::TooManyReactions,
+        Self::TooManyPins,
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -142,7 +151,10 @@ impl ErrorCode {
             | Self::Exists
             | Self::TooManyInvitations
             | Self::Full
+            | Self::NotARoot
+            | Self::ThreadFull
             | Self::TooManyReactions
+            | Self::TooManyPins
             | Self::Conflict
             | Self::Withdrawn => 409,
             Self::RateLimited => 429,
@@ -178,7 +190,10 @@ impl From<Refusal> for ErrorCode {
             Refusal::Full => Self::Full,
             Refusal::NoSuchMessage => Self::NoSuchMessage,
             Refusal::NotAuthor => Self::NotAuthor,
+            Refusal::NotARoot => Self::NotARoot,
+            Refusal::ThreadFull => Self::ThreadFull,
             Refusal::TooManyReactions => Self::TooManyReactions,
+            Refusal::TooManyPins => Self::TooManyPins,
             Refusal::Invalid => Self::Invalid,
         }
     }
@@ -200,6 +215,13 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::Full => "the conversation has as many members as it can have",
         Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
         Refusal::NotAuthor => "the message is another author's: only who has written it changes it",
+        Refusal::NotARoot => {
+            "that message is in a thread itself, and threads have no threads: send into its thread instead"
+        }
+        Refusal::ThreadFull => {
+            "the thread has 16,384 messages, and takes no more: begin another one under a new message"
+        }
+        Refusal::TooManyPins => "the conversation has 100 pinned messages: take a pin away first",
         Refusal::TooManyReactions => "the message has taken 20 different emojis: react with one of those",
         Refusal::Invalid => {
             "a field is empty, too long, has characters that it cannot have, or contradicts another; or it names yourself: \

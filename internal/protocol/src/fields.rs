@@ -2,7 +2,7 @@
 //! is decided by parsing it, never by these lists.
 
 use domain::{CommandId, ConversationId, Seq, UserId};
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 use crate::{DoingName, OwnStatus};
@@ -90,4 +90,9 @@ impl FieldType {
             Self::Doing => is::<DoingName>(value),
         }
     }
+}
+
+/// Deserializes a flag that may be absent or `null`, which mean false.
+pub(crate) fn flag<'de, D: Deserializer<'de>>(json: D) -> Result<bool, D::Error> {
+    Option::<bool>::deserialize(json).map(Option::unwrap_or_default)
 }

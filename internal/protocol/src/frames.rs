@@ -457,7 +457,7 @@ mod tests {
             author: user,
             time: 1_757_000_000_020,
             ordinal: None,
-            what: FeedKind::Message { body, reply_to: None },
+            what: FeedKind::message(body, None),
         };
         assert_eq!(appended_ms(&rendered(&event)), Some(1_757_000_000_020));
         let account = FeedFrame::Account { event: "signed_in".into(), time: 12 };

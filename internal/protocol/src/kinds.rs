@@ -1,11 +1,13 @@
 //! The kinds of accepted events in feed frames.
 
 use domain::kinds::{
-    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
-    SendMessage, Withdraw,
+    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, PinMessage, RemoveMember,
+    RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{Action, Change, CommandId, Content, Effects, Event, MessageText, Role, UserId};
 use serde::{Deserialize, Serialize};
+
+use crate::integer::maybe;
 
 /// The kind of an accepted event, with its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,15 @@ pub enum FeedKind {
         body: MessageText,
         #[serde(skip_serializing_if = "Option::is_none", default)]
         reply_to: Option<CommandId>,
+        /// The root of the thread that it is in.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        thread: Option<CommandId>,
+        /// The number of the thread's messages up to and including it.
+        #[serde(skip_serializing_if = "Option::is_none", default, deserialize_with = "maybe")]
+        thread_ordinal: Option<u64>,
+        /// Whether a message of a thread is in the main view as well.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        also_in_conversation: bool,
     },
     /// The body is absent for recipients who joined after the message was sent.
     Edited {
@@ -69,9 +80,21 @@ pub enum FeedKind {
         #[serde(skip_serializing_if = "Option::is_none", default)]
         emoji: Option<String>,
     },
+    Pinned {
+        target: CommandId,
+    },
+    Unpinned {
+        target: CommandId,
+    },
 }
 
 impl FeedKind {
+    /// A message outside threads.
+    #[must_use]
+    pub fn message(body: MessageText, reply_to: Option<CommandId>) -> Self {
+        Self::Message { body, reply_to, thread: None, thread_ordinal: None, also_in_conversation: false }
+    }
+
     pub(crate) fn of(event: &Event, effects: &Effects) -> Self {
         match &event.action {
             Action::Create(Create { kind, title, .. }) => Self::Created {
@@ -86,9 +109,13 @@ impl FeedKind {
                 Self::RoleChanged { user: *user, role: role.name().to_owned() }
             }
             Action::ChangeTitle(ChangeTitle { title }) => Self::TitleChanged { title: title.clone() },
-            Action::SendMessage(SendMessage { body, reply_to }) => {
-                Self::Message { body: body.clone(), reply_to: *reply_to }
-            }
+            Action::SendMessage(SendMessage { body, reply_to, thread }) => Self::Message {
+                body: body.clone(),
+                reply_to: *reply_to,
+                thread: thread.map(|thread| thread.root),
+                thread_ordinal: thread_ordinal(effects),
+                also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
+            },
             Action::EditMessage(EditMessage { target, body }) => {
                 Self::Edited { target: *target, body: Some(body.clone()) }
             }
@@ -106,6 +133,8 @@ impl FeedKind {
                 Self::ReactionRemoved { target: *target, emoji: emoji.clone() }
             }
             Action::Withdraw(Withdraw) => Self::Withdrawn {},
+            Action::PinMessage(PinMessage { target }) => Self::Pinned { target: *target },
+            Action::UnpinMessage(UnpinMessage { target }) => Self::Unpinned { target: *target },
         }
     }
 
@@ -124,7 +153,9 @@ impl FeedKind {
             | Self::TitleChanged { .. }
             | Self::Message { .. }
             | Self::Deleted { .. }
-            | Self::Withdrawn {} => {}
+            | Self::Withdrawn {}
+            | Self::Pinned { .. }
+            | Self::Unpinned { .. } => {}
         }
     }
 
@@ -141,7 +172,9 @@ impl FeedKind {
             | Self::Reacted { .. }
             | Self::ReactionAdded { .. }
             | Self::ReactionRemoved { .. }
-            | Self::Withdrawn {} => false,
+            | Self::Withdrawn {}
+            | Self::Pinned { .. }
+            | Self::Unpinned { .. } => false,
         }
     }
 }
@@ -153,6 +186,14 @@ fn joined(effects: &Effects) -> Vec<UserId> {
         _ => None,
     });
     joined.unwrap_or_default()
+}
+
+/// The number of the messages of a thread with the one that the event has added.
+fn thread_ordinal(effects: &Effects) -> Option<u64> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Thread { ordinal, .. } => Some(*ordinal),
+        _ => None,
+    })
 }
 
 /// The new owner, if the owner has left.

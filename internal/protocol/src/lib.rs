@@ -27,7 +27,7 @@ pub use accounts::{
 pub use batched::BatchedFrame;
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
-    OutcomeBody, OutcomeState, ReactionBody, SyncConversation, SyncPage, SyncState,
+    OutcomeBody, OutcomeState, ReactionBody, RepliesBody, SyncConversation, SyncPage, SyncState,
 };
 pub use close::CloseCode;
 pub use command::{CommandFrame, CommandKind};

@@ -5,6 +5,7 @@
 use domain::{CommandId, MessageText, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
+use crate::fields::flag;
 use crate::integer::integer;
 
 /// Opens a conversation.
@@ -59,6 +60,12 @@ pub struct SendBody {
     /// The id of the message that it replies to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
+    /// The root of the thread that it is sent into.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub thread: Option<CommandId>,
+    /// Whether a message of a thread is in the main view as well.
+    #[serde(skip_serializing_if = "std::ops::Not::not", default, deserialize_with = "flag")]
+    pub also_in_conversation: bool,
 }
 
 /// Edits a message.

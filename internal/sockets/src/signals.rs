@@ -390,7 +390,7 @@ impl Signals {
     fn look_up_privacy(self: &Arc<Self>) {
         // Where none is free, the next tick begins it.
         let Ok(permit) = self.showing.try_acquire() else { return };
-        let users = self.presences().unknown(PRIVACY_LOOK_UP_USERS_MAX);
+        let users = self.presences().unknown(PRIVACY_LOOK_UP_USERS_MAX, Instant::now());
         drop(permit);
         if users.is_empty() {
             return;
@@ -401,7 +401,7 @@ impl Signals {
                 let Ok(_permit) = signals.showing.acquire().await else { return };
                 let found = sharing::who_shows(&signals.store, users).await;
                 for (user, changes, shows) in found {
-                    signals.presences().knows(user, changes, shows);
+                    signals.presences().knows(user, changes, shows, Instant::now());
                 }
                 let reports = signals.presences().tick(Instant::now(), signals.clock.now_ms());
                 signals.report(reports);

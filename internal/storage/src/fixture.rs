@@ -107,7 +107,7 @@ impl Fixture {
 
     pub(crate) fn message(&self, conversation: ConversationId) -> Event {
         let id = CommandId::try_from(self.entropy.uuid_v7(&self.clock)).unwrap();
-        event(id, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }))
+        event(id, conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None }))
     }
 
     pub(crate) async fn append(&self, event: &Event) -> Seq {

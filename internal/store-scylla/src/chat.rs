@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Seq, Settings, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{Applied, CellWrites, ChatStore, MembersAsOf, Source, StoreError, bucket_of, tables};
 use uuid::Uuid;
@@ -30,6 +30,10 @@ pub(crate) struct ChatReads {
     ids: TableRead,
     id: TableRead,
     emojis: TableRead,
+    /// Descending, up to a seq.
+    thread: TableRead,
+    /// The last version up to a seq.
+    pins: TableRead,
 }
 
 impl ChatReads {
@@ -38,6 +42,7 @@ impl ChatReads {
         let as_of = "conversation = ? AND seq <= ? ORDER BY seq DESC LIMIT 1";
         // No LIMIT 1, because a partial row does not count.
         let entries = "conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC";
+        let thread = "conversation = ? AND root = ? AND seq <= ? ORDER BY seq DESC";
         let emojis = "conversation = ? AND bucket = ? AND message = ?";
         Ok(Self {
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ?", PAGE_ROWS).await?,
@@ -48,6 +53,8 @@ impl ChatReads {
             ids: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id >= ?", PAGE_ROWS).await?,
             id: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id = ?", 1).await?,
             emojis: cql.prepare_read(&tables::MESSAGE_EMOJIS, emojis, PAGE_ROWS).await?,
+            thread: cql.prepare_read(&tables::THREAD_MESSAGES, thread, 2).await?,
+            pins: cql.prepare_read(&tables::PINS, as_of, 1).await?,
         })
     }
 
@@ -125,12 +132,13 @@ impl ChatStore for ScyllaStore {
 
     async fn conversation(&self, conversation: ConversationId, as_of: Seq) -> Result<ConversationState, StoreError> {
         let (cql, id) = (&*self.cql, conversation.uuid());
-        let (members, settings, (slot, ordinal)) = tokio::try_join!(
+        let (members, settings, pins, (slot, ordinal)) = tokio::try_join!(
             self.reads.members(cql, id, as_of),
             self.reads.settings(cql, id, as_of),
+            self.pins(conversation, as_of),
             self.reads.counters(cql, id, as_of),
         )?;
-        Ok(ConversationState { settings, members, slot, ordinal })
+        Ok(ConversationState { settings, members, pins, slot, ordinal })
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
@@ -175,6 +183,24 @@ impl ChatStore for ScyllaStore {
             })
             .await?;
         Ok(found)
+    }
+
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError> {
+        let mut length = 0;
+        let values = (conversation.uuid(), root.timestamp(), as_of.timestamp());
+        self.cql
+            .each_row(&self.reads.thread, values, |row| {
+                let Some(message) = row.thread_message(as_of)? else { return Ok(ControlFlow::Continue(())) };
+                length = message.ordinal;
+                Ok(ControlFlow::Break(()))
+            })
+            .await?;
+        Ok(length)
+    }
+
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+        let row = self.cql.first_row(&self.reads.pins, (conversation.uuid(), as_of.timestamp())).await?;
+        Ok(row.map(store::RowValues::pins).transpose()?.unwrap_or_default())
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@ use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
     ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError,
-    UserConversation, bucket_of, tables,
+    THREAD_BUCKETS_MAX, ThreadMessage, UserConversation, bucket_of, tables,
 };
 use uuid::Uuid;
 
@@ -37,6 +37,11 @@ pub(crate) struct HistoryReads {
     entry: TableRead,
     /// The rows of each table that annotates entries, for those between two seqs.
     annotations: Vec<TableRead>,
+    /// The messages of a thread before one, descending.
+    thread_before: TableRead,
+    thread_after: TableRead,
+    /// The threads of a bucket before a seq, descending.
+    threads: TableRead,
     versions: TableRead,
     /// The membership versions of all users after one.
     members: TableRead,
@@ -60,6 +65,9 @@ impl HistoryReads {
         for table in ANNOTATING {
             annotations.push(cql.prepare_read(table, annotating, PAGE_ROWS).await?);
         }
+        let thread_before = "conversation = ? AND root = ? AND seq < ? ORDER BY seq DESC";
+        let thread_after = "conversation = ? AND root = ? AND seq > ?";
+        let threads = "conversation = ? AND bucket = ? AND message < ? ORDER BY message DESC";
         let (behind, one) = ("user = ? AND conversation > ?", "user = ? AND conversation = ?");
         let marks = "user = ? AND conversation IN ?";
         let deletions = "conversation = ? AND bucket = ? AND message > ? AND message <= ?";
@@ -69,6 +77,9 @@ impl HistoryReads {
             entries_after: cql.prepare_read(&tables::TIMELINE, after, PAGE_ENTRIES).await?,
             entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
             annotations,
+            thread_before: cql.prepare_read(&tables::THREAD_MESSAGES, thread_before, PAGE_ROWS).await?,
+            thread_after: cql.prepare_read(&tables::THREAD_MESSAGES, thread_after, PAGE_ROWS).await?,
+            threads: cql.prepare_read(&tables::THREADS, threads, PAGE_ROWS).await?,
             versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user > ?", MEMBER_ROWS).await?,
             conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, behind, PAGE_ROWS).await?,
@@ -184,6 +195,55 @@ impl HistoryStore for ScyllaStore {
         let mut entry: Vec<Entry> = row.map(store::RowValues::entry).transpose()?.flatten().into_iter().collect();
         self.history.annotate(&self.cql, key, &mut entry).await?;
         Ok(entry.pop())
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError> {
+        let mut messages = Vec::new();
+        if page.limit == 0 {
+            return Ok(messages);
+        }
+        let (read, open) = match page.direction {
+            Direction::Before => (&self.history.thread_before, i64::MAX),
+            Direction::After => (&self.history.thread_after, -1),
+        };
+        let anchor = page.anchor.map_or(open, Seq::timestamp);
+        let values = (conversation.uuid(), root.timestamp(), anchor);
+        self.cql
+            .each_row(read, values, |row| {
+                messages.extend(row.thread_message(as_of)?);
+                Ok(if messages.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+            })
+            .await?;
+        Ok(messages)
+    }
+
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        let (id, mut roots) = (conversation.uuid(), Vec::new());
+        let page = Page { anchor: before, direction: Direction::Before, limit };
+        for bucket in self.history.buckets(&self.cql, id, &page).await?.into_iter().take(THREAD_BUCKETS_MAX) {
+            if roots.len() >= limit {
+                break;
+            }
+            let anchor = before.map_or(i64::MAX, Seq::timestamp);
+            self.cql
+                .each_row(&self.history.threads, (id, number(bucket), anchor), |row| {
+                    roots.push(row.thread_root()?);
+                    Ok(if roots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+                })
+                .await?;
+        }
+        Ok(roots)
     }
 
     async fn memberships(

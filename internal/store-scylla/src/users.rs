@@ -6,7 +6,8 @@ use futures_util::future::try_join_all;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scylla::statement::Consistency;
 use scylla::statement::prepared::PreparedStatement;
-use store::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, StoreError, UserStore};
+use scylla::value::MaybeUnset;
+use store::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, PrivacyUpdate, StoreError, UserStore};
 use uuid::Uuid;
 
 use crate::ScyllaStore;
@@ -157,9 +158,10 @@ impl UserStore for ScyllaStore {
         Ok(Privacy { presence, invisible: invisible.unwrap_or(false) })
     }
 
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
-        let Privacy { presence, invisible } = privacy;
-        self.cql.execute(&self.users.set_privacy, (user.uuid(), presence.name(), invisible)).await?;
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError> {
+        let presence = change.presence.map_or(MaybeUnset::Unset, |presence| MaybeUnset::Set(presence.name()));
+        let invisible = change.invisible.map_or(MaybeUnset::Unset, MaybeUnset::Set);
+        self.cql.execute(&self.users.set_privacy, (user.uuid(), presence, invisible)).await?;
         Ok(())
     }
 

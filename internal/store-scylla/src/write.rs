@@ -116,7 +116,7 @@ mod tests {
             id: CommandId::first_at(1),
             author: UserId::try_from(Uuid::from_u128(9)).unwrap(),
             time_ms: 1,
-            content: Content::Message { body: "x".repeat(body_bytes).into(), reply_to: None },
+            content: Content::Message { body: "x".repeat(body_bytes).into(), reply_to: None, thread: None },
         }
     }
 

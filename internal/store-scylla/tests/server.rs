@@ -216,7 +216,7 @@ async fn a_large_call_is_there_when_it_returns() -> Result<()> {
     let store = ScyllaStore::open(config).await?;
     let author: UserId = Entropy::system().uuid_v7(&Clock::system()).try_into()?;
     let entry = |slot: u64, bytes: usize| {
-        let content = Content::Message { body: "m".repeat(bytes).into(), reply_to: None };
+        let content = Content::Message { body: "m".repeat(bytes).into(), reply_to: None, thread: None };
         let (seq, id) = (at(slot + 1), CommandId::first_at(1));
         (seq, Row::Entry { seq, slot, ordinal: slot + 1, id, author, time_ms: 5, content })
     };

@@ -3,14 +3,14 @@
 
 use std::collections::BTreeSet;
 
-use domain::{ConversationId, EMOJI_CACHE_MESSAGES_MAX, ID_CACHE_ROWS_MAX};
+use domain::{ConversationId, ID_CACHE_ROWS_MAX, TARGET_CACHE_MESSAGES_MAX};
 use lru::LruCache;
 
 use crate::Loaded;
 
 /// Conversations that a partition keeps in memory.
 const CONVERSATIONS_MAX: usize = 4096;
-/// Members, ids and messages with emojis that a partition keeps in memory, over all conversations: about 100 MiB.
+/// Members, ids and facts about messages that a partition keeps in memory, over all conversations: about 100 MiB.
 const WEIGHT_MAX: usize = 1 << 20;
 
 /// A conversation as of the consumer's position.
@@ -29,7 +29,7 @@ pub struct Conversations {
     entries: LruCache<ConversationId, CacheEntry>,
     /// The total weight of the entries. An entry only changes by being taken out and put back.
     weight: usize,
-    /// Conversations that were put in with more ids or emojis than they may keep; some of them may be evicted by now.
+    /// Conversations that were put in with more ids or facts than they may keep; some of them may be evicted by now.
     swollen: BTreeSet<ConversationId>,
 }
 
@@ -37,16 +37,16 @@ impl CacheEntry {
     fn weight(&self) -> usize {
         match self {
             Self::Held => 0,
-            Self::Ready(loaded) => loaded.state.members.len() + loaded.ids.len() + loaded.emojis.len(),
+            Self::Ready(loaded) => loaded.state.members.len() + loaded.ids.len() + loaded.targets.len(),
         }
     }
 
-    /// Whether it has more ids or emojis than it may keep.
+    /// Whether it has more ids or facts than it may keep.
     fn is_swollen(&self) -> bool {
         match self {
             Self::Held => false,
             Self::Ready(loaded) => {
-                loaded.ids.len() > ID_CACHE_ROWS_MAX || loaded.emojis.len() > EMOJI_CACHE_MESSAGES_MAX
+                loaded.ids.len() > ID_CACHE_ROWS_MAX || loaded.targets.exceeds(TARGET_CACHE_MESSAGES_MAX)
             }
         }
     }
@@ -98,7 +98,7 @@ impl Conversations {
             self.weight -= entry.weight();
             if let CacheEntry::Ready(loaded) = entry {
                 loaded.ids.shrink(ID_CACHE_ROWS_MAX);
-                loaded.emojis.shrink(EMOJI_CACHE_MESSAGES_MAX);
+                loaded.targets.shrink(TARGET_CACHE_MESSAGES_MAX);
             }
             self.weight += entry.weight();
         }
@@ -118,7 +118,7 @@ impl Default for Conversations {
 #[cfg(test)]
 mod tests {
     use domain::{
-        CommandId, ConversationState, EmojiCache, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, UserId,
+        CommandId, ConversationState, IdCache, IdRow, Membership, PayloadHash, Role, Seq, Stands, TargetCache, UserId,
     };
     use environment::Entropy;
     use uuid::Uuid;
@@ -131,7 +131,7 @@ mod tests {
 
     fn row() -> IdRow {
         let (author, seq, hash) = (user(0), Seq::default(), PayloadHash([0; 16]));
-        IdRow { author, seq, hash, stands: Stands::Command, deleted: None }
+        IdRow { author, seq, hash, stands: Stands::Command, thread: None, deleted: None }
     }
 
     fn loaded(members: u64, ids: u64) -> CacheEntry {
@@ -139,8 +139,8 @@ mod tests {
         let members = (0..members).map(|number| (user(number), membership)).collect();
         let rows = (0..ids).map(|number| (CommandId::first_at(i64::try_from(number).unwrap()), row()));
         let state = ConversationState { members, ..ConversationState::default() };
-        let (ids, emojis) = (IdCache::new(0, rows), EmojiCache::default());
-        CacheEntry::Ready(Box::new(Loaded { state, ids, emojis }))
+        let (ids, targets) = (IdCache::new(0, rows), TargetCache::default());
+        CacheEntry::Ready(Box::new(Loaded { state, ids, targets }))
     }
 
     /// The sum that `weight` must equal.
@@ -163,7 +163,7 @@ mod tests {
                     if let Some(CacheEntry::Ready(mut loaded)) = conversations.take(conversation) {
                         loaded.ids.keep(CommandId::first_at(1_000_000), row());
                         let message = Seq::try_from(entropy.below(500)).unwrap();
-                        loaded.emojis.keep(message, []);
+                        loaded.targets.keep_emojis(message, []);
                         conversations.put(conversation, CacheEntry::Ready(loaded));
                     }
                 }

@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, ConversationId, ConversationKind, IdRow, Membership, MessageText, PayloadHash, Refusal, Role, Seq,
-    Settings, Stands, UserId,
+    CommandId, ConversationId, ConversationKind, IdRow, InThread, Membership, MessageText, PayloadHash, Pin, Refusal,
+    Role, Seq, Settings, Stands, UserId,
 };
 use uuid::Uuid;
 
-use crate::rows::{ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE, STANDS_WITHDRAWAL};
+use crate::rows::{PIN_BYTES, ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE, STANDS_THREAD_MESSAGE, STANDS_WITHDRAWAL};
 use crate::tables::Table;
-use crate::{Head, LastMessage, Mark, UserConversation, Value};
+use crate::{Head, LastMessage, Mark, ThreadMessage, UserConversation, Value};
 
 /// A row as an engine read it.
 #[derive(Debug, Clone)]
@@ -67,6 +67,27 @@ impl RowValues {
         Ok((self.seq("first")? <= as_of).then_some(emoji))
     }
 
+    /// A message of a thread as of `as_of`: absent when it was sent later, not deleted when it was deleted later.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn thread_message(mut self, as_of: Seq) -> Result<Option<ThreadMessage>, Malformed> {
+        let seq = self.seq("seq")?;
+        if seq > as_of || !self.has("ordinal") {
+            return Ok(None);
+        }
+        let deleted = self.optional_seq("deleted")?.is_some_and(|deleted| deleted <= as_of);
+        Ok(Some(ThreadMessage { seq, slot: self.number("place")?, ordinal: self.number("ordinal")?, deleted }))
+    }
+
+    /// The place of a thread's root in the timeline: its seq and slot.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn thread_root(mut self) -> Result<(Seq, u64), Malformed> {
+        Ok((self.seq("message")?, self.number("place")?))
+    }
+
     /// A version of a membership.
     ///
     /// # Errors
@@ -101,6 +122,25 @@ impl RowValues {
         Ok((self.seq("seq")?, Settings { kind, title: self.text("title")? }))
     }
 
+    /// A version of the pinned messages.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn pins(mut self) -> Result<Vec<Pin>, Malformed> {
+        let bytes = self.blob("pins")?;
+        let (pins, []) = bytes.as_chunks::<PIN_BYTES>() else { return Err(self.malformed("pins")) };
+        let pin = |bytes: &[u8; PIN_BYTES]| {
+            let (id, numbers) = bytes.split_first_chunk::<16>()?;
+            let (seq, slot) = numbers.split_first_chunk::<8>()?;
+            Some(Pin {
+                id: CommandId::try_from(Uuid::from_bytes(*id)).ok()?,
+                seq: Seq::try_from(u64::from_be_bytes(*seq)).ok()?,
+                slot: u64::from_be_bytes(slot.try_into().ok()?),
+            })
+        };
+        pins.iter().map(pin).collect::<Option<_>>().ok_or(self.malformed("pins"))
+    }
+
     /// An id's row as of `as_of`: absent when the id was accepted later, not deleted when it was deleted later.
     ///
     /// # Errors
@@ -108,14 +148,22 @@ impl RowValues {
     pub fn id_row(mut self, as_of: Seq) -> Result<Option<(CommandId, IdRow)>, Malformed> {
         let Some(seq) = self.optional_seq("seq")?.filter(|seq| *seq <= as_of) else { return Ok(None) };
         let stands = match self.text("stands")?.as_str() {
-            STANDS_MESSAGE => Stands::Message { slot: self.number("place")? },
+            STANDS_MESSAGE | STANDS_THREAD_MESSAGE => Stands::Message { slot: self.number("place")? },
             STANDS_COMMAND => Stands::Command,
             STANDS_WITHDRAWAL => Stands::Withdrawal,
             _ => return Err(self.malformed("stands")),
         };
         let hash = self.blob("hash")?.try_into().map_err(|_| self.malformed("hash"))?;
         let deleted = self.optional_seq("deleted")?.filter(|deleted| *deleted <= as_of);
-        let row = IdRow { author: self.user("author")?, seq, hash: PayloadHash(hash), stands, deleted };
+        let thread = match self.optional_seq("root")? {
+            Some(root_seq) => Some(InThread {
+                root_seq,
+                root_slot: self.number("root_place")?,
+                also_in_conversation: self.boolean("also_in_conversation")?,
+            }),
+            None => None,
+        };
+        let row = IdRow { author: self.user("author")?, seq, hash: PayloadHash(hash), stands, thread, deleted };
         Ok(Some((self.command_id("id")?, row)))
     }
 

@@ -23,7 +23,8 @@ fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
         ("role", _) => Role::Member.name().into(),
         ("reason", _) => Refusal::Full.name().into(),
         ("hash", _) => vec![1; 16].into(),
-        ("id" | "reply_to", ColumnType::Blob) => id(),
+        ("id" | "reply_to" | "thread", ColumnType::Blob) => id(),
+        ("pins", _) => pin(),
         (_, ColumnType::Uuid) => Uuid::from_u128(7).into(),
         (_, ColumnType::Bigint) => 5_i64.into(),
         (_, ColumnType::Text) => "text".into(),
@@ -31,6 +32,13 @@ fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
         (_, ColumnType::Blob) => vec![7; 16].into(),
     };
     table.columns().map(value).map(Some).collect()
+}
+
+/// One pinned message: its id, seq and slot.
+fn pin() -> Value {
+    let mut bytes = CommandId::first_at(1).as_bytes().to_vec();
+    bytes.extend([5_u64.to_be_bytes(), 6_u64.to_be_bytes()].concat());
+    bytes.into()
 }
 
 /// Everything that `decode` reads from a row of that table, as text.
@@ -42,7 +50,10 @@ fn read(table: &'static Table, values: &[Option<Value>]) -> String {
         "members" => format!("{:?}", row().member_version()),
         "user_conversations" => format!("{:?}", row().user_conversation()),
         "settings" => format!("{:?}", row().settings()),
+        "pins" => format!("{:?}", row().pins()),
         "message_emojis" => format!("{:?}", row().message_emoji(Seq::new(0, 9).unwrap())),
+        "thread_messages" => format!("{:?}", row().thread_message(Seq::new(0, 9).unwrap())),
+        "threads" => format!("{:?} {}", row().thread_root(), annotated(row())),
         "deletions" => format!("{:?}", row().deletion()),
         "sent" | "marks" => format!("{:?}", row().mark()),
         "invitations" => format!("{:?}", row().invitation()),

@@ -5,10 +5,11 @@
 
 use domain::kinds::Create;
 use domain::{
-    Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, ReactionChange, Role, Seq, UserId,
+    Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, InThread, ReactionChange, Role, Seq,
+    UserId,
 };
 
-use crate::{BUCKET_SLOTS, CellWrites, ReactionRow, Row, bucket_of};
+use crate::{BUCKET_SLOTS, CellWrites, ReactionRow, Row, ThreadRow, bucket_of};
 
 /// The cells of an accepted event, or of a refusal that is stored; none for other events. Writing them again, in
 /// any order, changes nothing; a store writes them by their phases.
@@ -45,19 +46,28 @@ impl Rows<'_> {
             Change::Body { seq: message, slot, body, .. } => {
                 self.put(Row::Edit { seq: *message, slot: *slot, body: body.clone(), changed: seq, time_ms });
             }
-            Change::Deleted { id, seq: message, slot, by } => {
+            Change::Thread { of: InThread { root_seq: root, root_slot, .. }, slot, ordinal } => {
+                let (root, root_slot, slot, ordinal) = (*root, *root_slot, *slot, *ordinal);
+                self.put(Row::Thread(ThreadRow::Message { root, seq, slot, ordinal }));
+                self.put(Row::Thread(ThreadRow::Last { root, root_slot, ordinal, time_ms, seq }));
+            }
+            Change::Deleted { id, seq: message, slot, by, thread } => {
                 let (message, slot) = (*message, *slot);
                 self.put(Row::Deletion { seq: message, slot, changed: seq, by: *by });
                 self.put(Row::IdDeleted { id: *id, deleted: seq });
                 // Version 2 changed what counts as unread; rows of version 1 must stay the same in a replay.
-                if event.rules >= 2 {
+                if event.rules >= 2 && thread.is_none_or(|thread| thread.also_in_conversation) {
                     self.put(Row::Gone { message, slot, deleted: seq });
+                }
+                if let Some(InThread { root_seq: root, .. }) = *thread {
+                    self.put(Row::Thread(ThreadRow::Gone { root, seq: message, deleted: seq }));
                 }
             }
             Change::Reaction { seq: message, slot, emoji, change, .. } => {
                 self.reaction((*message, *slot), emoji.clone(), *change);
             }
             Change::Member { user, role } => self.member(*user, *role),
+            Change::Pins(pins) => self.put(Row::Pins { seq, pins: pins.clone() }),
             Change::Settings(settings) => self.put(Row::Settings { seq, settings: settings.clone() }),
             Change::Id { id, row } => self.put(Row::Id { id: *id, row: *row }),
         }
@@ -92,7 +102,7 @@ impl Rows<'_> {
             self.put(Row::Bucket { bucket: bucket_of(slot), start: seq });
         }
         self.put(Row::Entry { seq, slot, ordinal, id, author, time_ms, content: content.clone() });
-        if matches!(content, Content::Message { .. }) {
+        if content.is_main_message() {
             self.put(Row::LastMessage { seq, slot });
             if rules >= 2 {
                 self.put(Row::Sent { user: author, seq, ordinal });

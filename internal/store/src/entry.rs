@@ -4,17 +4,17 @@
 //! To show something new of an entry, add its field here: from a cell of the timeline in [`RowValues::entry`], from rows
 //! of another table in [`Annotations`]. Engines need no change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, Content, Seq, UserId};
+use domain::{CommandId, Content, Seq, ThreadPlace, UserId};
 
 use crate::rows::{KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE};
-use crate::tables::{REACTIONS, REACTIONS_BY_EMOJI, Table};
+use crate::tables::{REACTIONS, REACTIONS_BY_EMOJI, THREADS, Table};
 use crate::{Malformed, RowValues, Value};
 
 /// The tables whose rows annotate entries. Their keys are conversation, bucket, the entry's seq as `message`, and then
-/// others, and they have a cell `changed`; engines read the rows for the entries of a page, one table after the other.
-pub static ANNOTATING: [&Table; 2] = [&REACTIONS, &REACTIONS_BY_EMOJI];
+/// others; engines read the rows for the entries of a page, one table after the other.
+pub static ANNOTATING: [&Table; 3] = [&REACTIONS, &REACTIONS_BY_EMOJI, &THREADS];
 
 /// The most reactions that an entry shows: the first ones in the order of users, and of the emojis of each. Every member
 /// may react to a message, so there may be many times as many reactions as members.
@@ -47,6 +47,19 @@ pub struct Entry {
     pub deleted_by: Option<UserId>,
     /// Its current reactions, by user and emoji.
     pub reactions: Vec<MessageReaction>,
+    /// The thread under it, if there is one. It does not count as a change.
+    pub replies: Option<ThreadSummary>,
+}
+
+/// A thread, as its root shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadSummary {
+    /// The number of its messages, deleted ones included.
+    pub messages: u64,
+    /// The seq of the last one.
+    pub last: Seq,
+    /// The log's time of the last one, milliseconds since the Unix epoch.
+    pub last_ms: i64,
 }
 
 /// One user's reaction.
@@ -56,6 +69,14 @@ pub struct MessageReaction {
     pub user: UserId,
     /// The emoji.
     pub emoji: String,
+}
+
+impl Entry {
+    /// The last event that it shows: its change, or the last message of the thread under it.
+    #[must_use]
+    pub fn newest(&self) -> Seq {
+        self.replies.map_or(self.changed, |replies| replies.last.max(self.changed))
+    }
 }
 
 impl RowValues {
@@ -93,6 +114,7 @@ impl RowValues {
             deleted_by: if self.has("deleted_by") { Some(self.user("deleted_by")?) } else { None },
             content: self.content()?,
             reactions: Vec::new(),
+            replies: None,
         }))
     }
 
@@ -101,7 +123,8 @@ impl RowValues {
         Ok(match kind.as_str() {
             KIND_MESSAGE => {
                 let reply_to = if self.has("reply_to") { Some(self.command_id("reply_to")?) } else { None };
-                Content::Message { body: self.message_text("body")?, reply_to }
+                let thread = if self.has("thread") { Some(self.thread_place()?) } else { None };
+                Content::Message { body: self.message_text("body")?, reply_to, thread }
             }
             KIND_CREATED => Content::Created,
             KIND_JOINED => Content::Joined(self.users()?),
@@ -110,12 +133,21 @@ impl RowValues {
             _ => return Err(self.malformed("kind")),
         })
     }
+
+    fn thread_place(&mut self) -> Result<ThreadPlace, Malformed> {
+        Ok(ThreadPlace {
+            root: self.command_id("thread")?,
+            ordinal: self.number("thread_ordinal")?,
+            also_in_conversation: self.boolean("also_in_conversation")?,
+        })
+    }
 }
 
 /// Adds the rows of [`ANNOTATING`] tables to the entries of one page: of each table in the order of the entries' seqs,
 /// then of the further key; the entries may be in any order.
 ///
-/// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions.
+/// A removed reaction is not shown, but counts as a change of its message. A deleted message shows no reactions. Messages
+/// of a thread are no change of its root: devices keep the newest of [`Entry::replies`] by itself.
 #[derive(Debug)]
 pub struct Annotations<'e> {
     slots: BTreeMap<Seq, Slot<'e>>,
@@ -126,12 +158,15 @@ struct Slot<'e> {
     entry: &'e mut Entry,
     /// The events that last set users' only reactions, under rules before version 3.
     only: BTreeMap<UserId, Seq>,
+    /// The first reactions by user and emoji: more than are shown, because some of them may be taken back again.
+    reactions: BTreeSet<MessageReaction>,
 }
 
 impl<'e> Annotations<'e> {
     /// Adds rows to these entries, which have no annotations yet.
     pub fn new(entries: &'e mut [Entry]) -> Self {
-        let slot = |entry: &'e mut Entry| (entry.seq, Slot { entry, only: BTreeMap::new() });
+        let slot =
+            |entry: &'e mut Entry| (entry.seq, Slot { entry, only: BTreeMap::new(), reactions: BTreeSet::new() });
         Self { slots: entries.iter_mut().map(slot).collect() }
     }
 
@@ -140,9 +175,10 @@ impl<'e> Annotations<'e> {
     /// # Errors
     /// When the row is malformed, or its table is not one of [`ANNOTATING`].
     pub fn put(&mut self, mut row: RowValues) -> Result<(), Malformed> {
-        let (message, changed) = (row.seq("message")?, row.seq("changed")?);
+        let message = row.seq("message")?;
         match row.table() {
             table if *table == REACTIONS => {
+                let changed = row.seq("changed")?;
                 let (user, emoji) = (row.user("user")?, row.text("emoji")?);
                 self.change(message, changed, |slot| {
                     slot.only.insert(user, changed);
@@ -152,18 +188,26 @@ impl<'e> Annotations<'e> {
                 });
             }
             table if *table == REACTIONS_BY_EMOJI => {
+                let changed = row.seq("changed")?;
                 let (user, emoji) = (row.user("user")?, row.text("emoji")?);
                 let stands = row.boolean("stands")?;
                 self.change(message, changed, |slot| {
                     // An only reaction that was set later has replaced it.
                     if slot.only.get(&user).is_none_or(|only| *only < changed) {
                         let reaction = MessageReaction { user, emoji };
-                        slot.entry.reactions.retain(|known| *known != reaction);
                         if stands {
                             slot.add(reaction);
+                        } else {
+                            slot.reactions.remove(&reaction);
                         }
                     }
                 });
+            }
+            table if *table == THREADS => {
+                let (messages, last, last_ms) = (row.number("ordinal")?, row.seq("last")?, row.bigint("time")?);
+                if let Some(slot) = self.slots.get_mut(&message) {
+                    slot.entry.replies = Some(ThreadSummary { messages, last, last_ms });
+                }
             }
             _ => return Err(row.malformed("message")),
         }
@@ -177,20 +221,22 @@ impl<'e> Annotations<'e> {
         }
     }
 
-    /// Ends the rows and sorts reactions, also for engines that do not sort UUIDs by bytes.
+    /// Ends the rows. Reactions are sorted, also of engines that do not sort UUIDs by bytes.
     pub fn finish(self) {
-        for Slot { entry, .. } in self.slots.into_values() {
-            entry.reactions.sort_unstable();
-            entry.reactions.truncate(REACTIONS_SHOWN_MAX);
+        for Slot { entry, reactions, .. } in self.slots.into_values() {
+            entry.reactions = reactions.into_iter().take(REACTIONS_SHOWN_MAX).collect();
         }
     }
 }
 
 impl Slot<'_> {
-    /// Of each table the first ones are enough.
     fn add(&mut self, reaction: MessageReaction) {
-        if !self.entry.deleted && self.entry.reactions.len() < 2 * REACTIONS_SHOWN_MAX {
-            self.entry.reactions.push(reaction);
+        if self.entry.deleted {
+            return;
+        }
+        self.reactions.insert(reaction);
+        if self.reactions.len() > 2 * REACTIONS_SHOWN_MAX {
+            self.reactions.pop_last();
         }
     }
 }
@@ -214,7 +260,8 @@ mod tests {
     #[test]
     fn what_changes_an_entry_says_when() {
         for set in CELL_SETS {
-            let changes = set.table == &TIMELINE && set != &ENTRY || ANNOTATING.contains(&set.table);
+            let annotates = ANNOTATING.contains(&set.table) && set.table != &THREADS;
+            let changes = set.table == &TIMELINE && set != &ENTRY || annotates;
             assert!(!changes || set.cells.contains(&"changed"), "{set:?}");
         }
     }

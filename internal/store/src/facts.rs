@@ -1,22 +1,22 @@
 //! Loads a conversation and its facts as of a seq in the log, for all consumers.
 
 use domain::{
-    CommandId, ConversationId, ConversationState, EmojiCache, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role,
-    Seq, past_of,
+    Change, CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq,
+    TargetCache, TargetFact, past_of,
 };
 use environment::seeded_bugs::{Bug, seeded};
 
 use crate::{ChatStore, StoreError};
 
-/// A conversation in memory: its state, its recently accepted ids, and the emojis of messages that were reacted to.
+/// A conversation in memory: its state, its recently accepted ids, and facts about messages that events were about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Loaded {
     /// The state as of the last event that was applied to it.
     pub state: ConversationState,
     /// The id cache.
     pub ids: IdCache,
-    /// The emoji cache.
-    pub emojis: EmojiCache,
+    /// The cache of facts about targets.
+    pub targets: TargetCache,
 }
 
 /// Loads a conversation as of `as_of`, for an event appended at `append_time_ms`.
@@ -39,7 +39,7 @@ pub async fn load<S: ChatStore + ?Sized>(
         state.ordinal = 0;
     }
     let rows = store.ids_from(conversation, t0_ms, as_of).await?;
-    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows), emojis: EmojiCache::default() })
+    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows), targets: TargetCache::default() })
 }
 
 /// The facts of an event, or what must be read to complete them.
@@ -51,8 +51,35 @@ pub enum FactsLookup {
     Read(CommandId),
     /// The author's memberships must be read, as of the event before.
     ReadPast(Past),
-    /// The emojis of the message at that seq and slot must be read, as of the event before, and kept in the cache.
-    ReadEmojis(Seq, u64),
+    /// A fact about the target must be read, as of the event before, and kept.
+    ReadTarget(TargetFact),
+}
+
+/// A fact about a target as it was read; [`Loaded::keep`] keeps it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TargetRead {
+    /// The emojis that the message at that seq has taken.
+    Emojis(Seq, Vec<String>),
+    /// The length of the thread whose root is at that seq.
+    Thread(Seq, u64),
+}
+
+/// Reads a fact about a target.
+///
+/// # Errors
+/// When the store cannot be read.
+pub async fn read_target<S: ChatStore + ?Sized>(
+    store: &S,
+    conversation: ConversationId,
+    fact: TargetFact,
+    as_of: Seq,
+) -> Result<TargetRead, StoreError> {
+    Ok(match fact {
+        TargetFact::Emojis(message, slot) => {
+            TargetRead::Emojis(message, store.emojis(conversation, slot, message, as_of).await?)
+        }
+        TargetFact::Thread(root) => TargetRead::Thread(root, store.thread_length(conversation, root, as_of).await?),
+    })
 }
 
 /// Results of reads for one event that the cache does not keep.
@@ -74,7 +101,7 @@ impl Answers {
 impl Loaded {
     /// The facts of `event`, as far as memory is exact. On [`FactsLookup::Read`], read that id and call
     /// [`IdCache::keep`] with the row if there is one, otherwise add the id to `answers`; on
-    /// [`FactsLookup::ReadPast`], add the answer; on [`FactsLookup::ReadEmojis`], call [`EmojiCache::keep`].
+    /// [`FactsLookup::ReadPast`], add the answer; on [`FactsLookup::ReadTarget`], call [`read_target`] and [`Self::keep`].
     #[must_use]
     pub fn facts(&self, event: &Event, answers: &Answers) -> FactsLookup {
         let mut found = [None, None];
@@ -98,9 +125,17 @@ impl Loaded {
             (Some(past), None) => return FactsLookup::ReadPast(past),
             (asked, past) => asked.is_some() && past == Some(true),
         };
-        match self.emojis.fact(event, first.as_ref(), target.as_ref()) {
-            Ok(emojis) => FactsLookup::Ready(domain::Facts { first, target, past, emojis }),
-            Err((seq, slot)) => FactsLookup::ReadEmojis(seq, slot),
+        match self.targets.facts(event, first.as_ref(), target.as_ref()) {
+            Ok((emojis, thread)) => FactsLookup::Ready(domain::Facts { first, target, past, emojis, thread }),
+            Err(fact) => FactsLookup::ReadTarget(fact),
+        }
+    }
+
+    /// Keeps a fact about a target.
+    pub fn keep(&mut self, read: TargetRead) {
+        match read {
+            TargetRead::Emojis(message, emojis) => self.targets.keep_emojis(message, emojis),
+            TargetRead::Thread(root, length) => self.targets.keep_thread(root, length),
         }
     }
 
@@ -108,6 +143,13 @@ impl Loaded {
     pub fn absorb(&mut self, seq: Seq, effects: &domain::Effects, target: Option<&domain::IdRow>) {
         self.state.absorb(seq, &effects.changes);
         self.ids.absorb(seq, &effects.changes, target);
-        self.emojis.absorb(&effects.changes);
+        self.targets.absorb(&effects.changes);
+        if seeded(Bug::ThreadCountedInOrdinal) && effects.changes.iter().any(in_thread_alone) {
+            self.state.ordinal += 1;
+        }
     }
+}
+
+fn in_thread_alone(change: &Change) -> bool {
+    matches!(change, Change::Thread { of, .. } if !of.also_in_conversation)
 }

@@ -19,6 +19,7 @@ mod facts;
 mod following;
 mod holds;
 mod incarnations;
+mod message_rows;
 mod replaced;
 mod rows;
 mod sessions;
@@ -38,7 +39,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Refusal, Role, Seq, Settings, UserId,
+    CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Pin, Refusal, Role, Seq, Settings,
+    UserId,
 };
 
 pub use cell_sets::{CellSet, Phase};
@@ -46,17 +48,18 @@ pub use cells::{CellWrites, Unfit};
 pub use conversations::{CacheEntry, Conversations};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, RowValues};
 pub use effects::rows_of;
-pub use entry::{ANNOTATING, Annotations, Entry, MessageReaction, REACTIONS_SHOWN_MAX};
+pub use entry::{ANNOTATING, Annotations, Entry, MessageReaction, REACTIONS_SHOWN_MAX, ThreadSummary};
 pub use error::StoreError;
-pub use facts::{Answers, FactsLookup, Loaded, load};
+pub use facts::{Answers, FactsLookup, Loaded, TargetRead, load, read_target};
 pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
+pub use message_rows::{ReactionRow, ThreadRow};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
-pub use rows::{BUCKET_SLOTS, CELL_SETS, ReactionRow, Row, bucket_of};
+pub use rows::{BUCKET_SLOTS, CELL_SETS, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
-pub use timeline::{Direction, Head, LastMessage, Mark, Page, UserConversation};
-pub use users::{Account, AccountCreated, Audience, OutboxRow, Privacy, UserStore};
+pub use timeline::{Direction, Head, LastMessage, Mark, Page, THREAD_BUCKETS_MAX, ThreadMessage, UserConversation};
+pub use users::{Account, AccountCreated, Audience, OutboxRow, Privacy, PrivacyUpdate, UserStore};
 pub use value::{Value, ValueRef};
 
 /// A shared handle to a store.
@@ -125,6 +128,12 @@ pub trait ChatStore: Send + Sync + 'static {
         as_of: Seq,
     ) -> Result<Vec<String>, StoreError>;
 
+    /// The number of messages of the thread with that root as of `as_of`, deleted ones included.
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError>;
+
+    /// The pinned messages as of `as_of`, as in [`ChatStore::conversation`].
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError>;
+
     /// Publishes progress, after the rows were written. A `seq` below the stored one changes nothing.
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError>;
 
@@ -158,6 +167,25 @@ pub trait HistoryStore: Send + Sync + 'static {
 
     /// The entry with that slot and seq; `None` when it does not exist.
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
+
+    /// At most `limit` messages of the thread with that root as of `as_of`, ascending or descending by seq, after the page's
+    /// anchor.
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError>;
+
+    /// The places of messages before `before` (`None`: all) under which there are threads, the newest first, at most
+    /// `limit`. An engine that reads bucket by bucket stops after [`THREAD_BUCKETS_MAX`] of them.
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError>;
 
     /// Every membership version of one user in one conversation, by seq; `None` is a leaving.
     async fn memberships(

@@ -3,15 +3,17 @@
 //! To add a kind, add its variant, its cells and its cell set here; [`crate::rows_of`] writes it, and `decode` or `entry`
 //! reads it. Engines need no change.
 
-use domain::{CommandId, Content, ConversationId, IdRow, MessageText, Refusal, Role, Seq, Settings, Stands, UserId};
-use environment::seeded_bugs::{Bug, seeded};
+use domain::{
+    CommandId, Content, ConversationId, IdRow, MessageText, Pin, Refusal, Role, Seq, Settings, Stands, ThreadPlace,
+    UserId,
+};
 
 use crate::cell_sets::{newest_of, set};
 use crate::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, MESSAGE_EMOJIS, REACTIONS, REACTIONS_BY_EMOJI,
-    REFUSALS, SENT, SETTINGS, TIMELINE, USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, MESSAGE_EMOJIS, PINS, REACTIONS, REACTIONS_BY_EMOJI,
+    REFUSALS, SENT, SETTINGS, THREAD_MESSAGES, THREADS, TIMELINE, USER_CONVERSATIONS,
 };
-use crate::{CellSet, CellWrites, Mark, Phase, ValueRef};
+use crate::{CellSet, CellWrites, Mark, Phase, ReactionRow, ThreadRow, ValueRef};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_SLOTS: u64 = 16_384;
@@ -32,6 +34,9 @@ pub(crate) const KIND_LEFT: &str = "left";
 pub(crate) const KIND_TITLE: &str = "title";
 
 pub(crate) const STANDS_MESSAGE: &str = "message";
+/// A message in a thread. A text of its own: a program that does not know threads cannot read the row, and holds the
+/// conversation instead of taking the message for one of the main view.
+pub(crate) const STANDS_THREAD_MESSAGE: &str = "thread_message";
 pub(crate) const STANDS_COMMAND: &str = "command";
 pub(crate) const STANDS_WITHDRAWAL: &str = "withdrawal";
 
@@ -123,9 +128,18 @@ pub enum Row {
         /// The settings from this event on.
         settings: Settings,
     },
+    /// A version of the pinned messages: `pins (conversation, seq)`.
+    Pins {
+        /// The seq of the event.
+        seq: Seq,
+        /// The pinned messages from this event on.
+        pins: Vec<Pin>,
+    },
     /// Of a user's reactions to a message, or of the emojis that it has taken.
     Reaction(ReactionRow),
-    /// A deleted message, which does not count as unread: `deletions ((conversation, bucket), message)`.
+    /// Of a thread.
+    Thread(ThreadRow),
+    /// A deleted message of the main view, which does not count as unread: `deletions ((conversation, bucket), message)`.
     Gone {
         /// The message's seq.
         message: Seq,
@@ -209,50 +223,6 @@ pub enum Row {
     },
 }
 
-/// A row of reactions.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum ReactionRow {
-    /// A user's only reaction, before version 3 of the rules: `reactions ((conversation, bucket), message seq, user)`.
-    Only {
-        /// The message's seq.
-        message: Seq,
-        /// The message's slot.
-        slot: u64,
-        /// The user who reacted.
-        user: UserId,
-        /// The emoji; empty when the reaction was removed.
-        emoji: String,
-        /// The seq of the event.
-        changed: Seq,
-    },
-    /// One of a user's reactions: `reactions_by_emoji ((conversation, bucket), message seq, user, emoji)`.
-    ByEmoji {
-        /// The message's seq.
-        message: Seq,
-        /// The message's slot.
-        slot: u64,
-        /// The user who reacted.
-        user: UserId,
-        /// The emoji.
-        emoji: String,
-        /// Whether the user reacts with it from this event on.
-        stands: bool,
-        /// The seq of the event.
-        changed: Seq,
-    },
-    /// An emoji that is new to a message: `message_emojis ((conversation, bucket), message seq, emoji)`.
-    NewEmoji {
-        /// The message's seq.
-        message: Seq,
-        /// The message's slot.
-        slot: u64,
-        /// The emoji.
-        emoji: String,
-        /// The seq of the event that brought it.
-        first: Seq,
-    },
-}
-
 impl Row {
     /// The cell writes of a row of `conversation`, for the event at `seq`. The seq is their timestamp, except for
     /// monotone cells, whose timestamp is their value.
@@ -261,12 +231,11 @@ impl Row {
         let (of, at) = (ValueRef::from(conversation), seq.timestamp());
         match self {
             Self::Entry { seq, slot, ordinal, id, author, time_ms, content } => {
-                let content = ContentCells::from(content);
-                let [kind, body, reply_to, users] = content.cells();
-                let (id, author, time) = (("id", (&id).into()), ("author", author.into()), ("time", time_ms.into()));
+                let cells = ContentCells::from(content);
                 let (place, ordinal) = (("place", slot.into()), ("ordinal", ordinal.into()));
-                let cells = [id, author, time, place, ordinal, kind, body, reply_to, users];
-                ENTRY.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
+                let by = [("id", (&id).into()), ("author", author.into()), ("time", time_ms.into()), place, ordinal];
+                let key = [of, bucket_of(slot).into(), seq.into()];
+                ENTRY.write(at, &key, &by.into_iter().chain(cells.cells()).collect::<Vec<_>>())
             }
             Self::Edit { seq, slot, body, changed, time_ms } => {
                 let body = body.into_record();
@@ -290,11 +259,13 @@ impl Row {
             Self::UserRole { user, role, seq } => {
                 USER_ROLE.write(at, &[user.into(), of], &[("role", role_name(role).into()), ("changed", seq.into())])
             }
+            Self::Pins { seq, pins } => PINNED.write(at, &[of, seq.into()], &[("pins", (&*pin_bytes(&pins)).into())]),
             Self::Settings { seq, settings: Settings { kind, title } } => {
                 let cells = [("kind", kind.name().into()), ("title", title.as_str().into())];
                 SETTINGS_VERSION.write(at, &[of, seq.into()], &cells)
             }
             Self::Reaction(row) => row.write(of, at),
+            Self::Thread(row) => row.write(of, at),
             Self::Gone { message, slot, deleted } => {
                 GONE.write(at, &[of, bucket_of(slot).into(), message.into()], &[("deleted", deleted.into())])
             }
@@ -329,29 +300,12 @@ impl Row {
     }
 }
 
-impl ReactionRow {
-    fn write(self, of: ValueRef<'_>, at: i64) -> CellWrites {
-        match self {
-            Self::Only { message, slot, user, emoji, changed } => {
-                let key = [of, bucket_of(slot).into(), message.into(), user.into()];
-                REACTION.write(at, &key, &[("emoji", emoji.as_str().into()), ("changed", changed.into())])
-            }
-            Self::ByEmoji { message, slot, user, emoji, stands, changed } => {
-                let emoji = if seeded(Bug::ReactionKeyWithoutEmoji) { "any".to_owned() } else { emoji };
-                let key = [of, bucket_of(slot).into(), message.into(), user.into(), emoji.as_str().into()];
-                REACTION_BY_EMOJI.write(at, &key, &[("stands", stands.into()), ("changed", changed.into())])
-            }
-            Self::NewEmoji { message, slot, emoji, first } => {
-                let key = [of, bucket_of(slot).into(), message.into(), emoji.as_str().into()];
-                MESSAGE_EMOJI.write(at, &key, &[("first", first.into())])
-            }
-        }
-    }
-}
-
 /// A new entry of a timeline.
-pub(crate) static ENTRY: CellSet =
-    set(&TIMELINE, Phase::Rows, &["id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users"]);
+#[rustfmt::skip]
+pub(crate) static ENTRY: CellSet = set(&TIMELINE, Phase::Rows, &[
+    "id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users", "thread", "thread_ordinal",
+    "also_in_conversation",
+]);
 /// Another text for a message.
 pub(crate) static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &["body", "changed", "edited"]);
 /// The deletion of a message.
@@ -367,12 +321,20 @@ pub(crate) static JOINED: CellSet =
 pub(crate) static USER_ROLE: CellSet = set(&USER_CONVERSATIONS, Phase::Rows, &["role", "changed"]);
 /// A version of the settings.
 pub(crate) static SETTINGS_VERSION: CellSet = set(&SETTINGS, Phase::Rows, &["kind", "title"]);
+/// A version of the pinned messages.
+pub(crate) static PINNED: CellSet = set(&PINS, Phase::Rows, &["pins"]);
 /// A reaction to a message before version 3 of the rules.
 pub(crate) static REACTION: CellSet = set(&REACTIONS, Phase::Rows, &["emoji", "changed"]);
 /// A reaction to a message.
 pub(crate) static REACTION_BY_EMOJI: CellSet = set(&REACTIONS_BY_EMOJI, Phase::Rows, &["stands", "changed"]);
 /// An emoji that is new to a message.
 pub(crate) static MESSAGE_EMOJI: CellSet = set(&MESSAGE_EMOJIS, Phase::Rows, &["first"]);
+/// A message of a thread.
+pub(crate) static THREAD_MESSAGE: CellSet = set(&THREAD_MESSAGES, Phase::Rows, &["place", "ordinal"]);
+/// The deletion of a message of a thread.
+pub(crate) static THREAD_MESSAGE_GONE: CellSet = set(&THREAD_MESSAGES, Phase::Rows, &["deleted"]);
+/// The last message of a thread.
+pub(crate) static THREAD: CellSet = newest_of(&THREADS, Phase::Rows, &["place", "ordinal", "time", "last"]);
 /// A deleted message, which does not count as unread.
 pub(crate) static GONE: CellSet = set(&DELETIONS, Phase::Rows, &["deleted"]);
 /// The user who took a member into a group.
@@ -382,7 +344,10 @@ pub(crate) static REFUSED: CellSet = set(&REFUSALS, Phase::Rows, &["reason", "se
 /// The last message that a user has sent.
 pub(crate) static SPOKEN: CellSet = newest_of(&SENT, Phase::Rows, &["seq", "ordinal"]);
 /// An accepted id.
-pub(crate) static ID: CellSet = set(&IDS, Phase::Ids, &["author", "seq", "hash", "stands", "place"]);
+#[rustfmt::skip]
+pub(crate) static ID: CellSet = set(&IDS, Phase::Ids, &[
+    "author", "seq", "hash", "stands", "place", "root", "root_place", "also_in_conversation",
+]);
 /// The deletion of the message under an id.
 pub(crate) static ID_DELETED: CellSet = set(&IDS, Phase::Ids, &["deleted"]);
 /// The last accepted event of a conversation.
@@ -395,7 +360,7 @@ pub(crate) static NEWEST_STAMP: CellSet = newest_of(&HEADS, Phase::Heads, &["new
 pub(crate) static MARK: CellSet = newest_of(&MARKS, Phase::Heads, &["seq", "ordinal"]);
 
 /// Every set; a CQL handle prepares one write statement for each.
-pub static CELL_SETS: [&CellSet; 21] = [
+pub static CELL_SETS: [&CellSet; 25] = [
     &ENTRY,
     &EDIT,
     &DELETION,
@@ -404,9 +369,13 @@ pub static CELL_SETS: [&CellSet; 21] = [
     &JOINED,
     &USER_ROLE,
     &SETTINGS_VERSION,
+    &PINNED,
     &REACTION,
     &REACTION_BY_EMOJI,
     &MESSAGE_EMOJI,
+    &THREAD_MESSAGE,
+    &THREAD_MESSAGE_GONE,
+    &THREAD,
     &GONE,
     &INVITED,
     &REFUSED,
@@ -425,15 +394,16 @@ struct ContentCells {
     body: Option<String>,
     reply_to: Option<CommandId>,
     users: Option<Vec<u8>>,
+    thread: Option<ThreadPlace>,
 }
 
 impl From<Content> for ContentCells {
     fn from(content: Content) -> Self {
-        let of = |kind| Self { kind, body: None, reply_to: None, users: None };
+        let of = |kind| Self { kind, body: None, reply_to: None, users: None, thread: None };
         let bytes = |users: &[UserId]| Some(users.iter().flat_map(|user| *user.as_bytes()).collect());
         match content {
-            Content::Message { body, reply_to } => {
-                Self { body: Some(body.into_record()), reply_to, ..of(KIND_MESSAGE) }
+            Content::Message { body, reply_to, thread } => {
+                Self { body: Some(body.into_record()), reply_to, thread, ..of(KIND_MESSAGE) }
             }
             Content::Created => of(KIND_CREATED),
             Content::Joined(joined) => Self { users: bytes(&joined), ..of(KIND_JOINED) },
@@ -444,14 +414,24 @@ impl From<Content> for ContentCells {
 }
 
 impl ContentCells {
-    fn cells(&self) -> [(&'static str, ValueRef<'_>); 4] {
+    fn cells(&self) -> [(&'static str, ValueRef<'_>); 7] {
         let (body, users) = (self.body.as_deref().into(), self.users.as_deref().into());
-        [("kind", self.kind.into()), ("body", body), ("reply_to", self.reply_to.as_ref().into()), ("users", users)]
+        let thread = self.thread.as_ref();
+        [
+            ("kind", self.kind.into()),
+            ("body", body),
+            ("reply_to", self.reply_to.as_ref().into()),
+            ("users", users),
+            ("thread", thread.map(|thread| &thread.root).into()),
+            ("thread_ordinal", thread.map(|thread| thread.ordinal).into()),
+            ("also_in_conversation", thread.map(|thread| thread.also_in_conversation).into()),
+        ]
     }
 }
 
-fn id_cells(row: &IdRow) -> [(&'static str, ValueRef<'_>); 5] {
+fn id_cells(row: &IdRow) -> [(&'static str, ValueRef<'_>); 8] {
     let (stands, slot) = match row.stands {
+        Stands::Message { slot } if row.thread.is_some() => (STANDS_THREAD_MESSAGE, Some(slot)),
         Stands::Message { slot } => (STANDS_MESSAGE, Some(slot)),
         Stands::Command => (STANDS_COMMAND, None),
         Stands::Withdrawal => (STANDS_WITHDRAWAL, None),
@@ -462,7 +442,19 @@ fn id_cells(row: &IdRow) -> [(&'static str, ValueRef<'_>); 5] {
         ("hash", row.hash.0.as_slice().into()),
         ("stands", stands.into()),
         ("place", slot.into()),
+        ("root", row.thread.map(|thread| thread.root_seq).into()),
+        ("root_place", row.thread.map(|thread| thread.root_slot).into()),
+        ("also_in_conversation", row.thread.map(|thread| thread.also_in_conversation).into()),
     ]
+}
+
+/// Bytes of a pin: the message's id, seq and slot, numbers big-endian.
+pub(crate) const PIN_BYTES: usize = 32;
+
+fn pin_bytes(pins: &[Pin]) -> Vec<u8> {
+    let bytes =
+        |pin: &Pin| [pin.id.as_bytes().as_slice(), &pin.seq.get().to_be_bytes(), &pin.slot.to_be_bytes()].concat();
+    pins.iter().flat_map(bytes).collect()
 }
 
 fn role_name(role: Option<Role>) -> &'static str {

@@ -118,6 +118,9 @@ pub static TIMELINE: Table = Table {
         bigint("edited"),
         boolean("deleted"),
         uuid("deleted_by"),
+        blob("thread"),
+        bigint("thread_ordinal"),
+        boolean("also_in_conversation"),
     ],
 };
 
@@ -153,6 +156,14 @@ pub static SETTINGS: Table = Table {
     cells: &[text("kind"), text("title")],
 };
 
+/// Versions of the pinned messages.
+pub static PINS: Table = Table {
+    name: "pins",
+    partition_key: &[uuid("conversation")],
+    clustering_key: &[bigint("seq")],
+    cells: &[blob("pins")],
+};
+
 /// Reactions to messages under rules before version 3; the emoji of a removed one is empty.
 pub static REACTIONS: Table = Table {
     name: "reactions",
@@ -177,7 +188,23 @@ pub static MESSAGE_EMOJIS: Table = Table {
     cells: &[bigint("first")],
 };
 
-/// Deleted messages.
+/// The messages of threads, by the seq of the thread's root.
+pub static THREAD_MESSAGES: Table = Table {
+    name: "thread_messages",
+    partition_key: &[uuid("conversation"), bigint("root")],
+    clustering_key: &[bigint("seq")],
+    cells: &[bigint("place"), bigint("ordinal"), bigint("deleted")],
+};
+
+/// The threads, by the seq of their roots, each with its last message.
+pub static THREADS: Table = Table {
+    name: "threads",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message")],
+    cells: &[bigint("place"), bigint("ordinal"), bigint("time"), bigint("last")],
+};
+
+/// Deleted messages of the main view.
 pub static DELETIONS: Table = Table {
     name: "deletions",
     partition_key: &[uuid("conversation"), bigint("bucket")],
@@ -214,7 +241,17 @@ pub static IDS: Table = Table {
     name: "ids",
     partition_key: &[uuid("conversation"), bigint("week")],
     clustering_key: &[blob("id")],
-    cells: &[uuid("author"), bigint("seq"), bigint("place"), blob("hash"), text("stands"), bigint("deleted")],
+    cells: &[
+        uuid("author"),
+        bigint("seq"),
+        bigint("place"),
+        blob("hash"),
+        text("stands"),
+        bigint("deleted"),
+        bigint("root"),
+        bigint("root_place"),
+        boolean("also_in_conversation"),
+    ],
 };
 
 /// The head of each conversation.
@@ -242,15 +279,18 @@ pub static MARKS: Table = Table {
 };
 
 /// Every derived table, in the order of [`crate::Phase`].
-pub static ALL: [&Table; 15] = [
+pub static ALL: [&Table; 18] = [
     &TIMELINE,
     &BUCKETS,
     &MEMBERS,
     &USER_CONVERSATIONS,
     &SETTINGS,
+    &PINS,
     &REACTIONS,
     &REACTIONS_BY_EMOJI,
     &MESSAGE_EMOJIS,
+    &THREAD_MESSAGES,
+    &THREADS,
     &DELETIONS,
     &SENT,
     &INVITATIONS,

@@ -69,3 +69,19 @@ pub struct UserConversation {
     /// The number of messages before the latest joining.
     pub joined_ordinal: u64,
 }
+
+/// Buckets of a timeline in which one read looks for threads: a million entries. They may be far between.
+pub const THREAD_BUCKETS_MAX: usize = 64;
+
+/// A message of a thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadMessage {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its slot in the timeline.
+    pub slot: u64,
+    /// The number of the thread's messages up to and including it.
+    pub ordinal: u64,
+    /// Whether it was deleted.
+    pub deleted: bool,
+}

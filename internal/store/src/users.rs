@@ -50,6 +50,15 @@ impl Audience {
     }
 }
 
+/// A change of privacy settings: those that are not named stay.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PrivacyUpdate {
+    /// As [`Privacy::presence`].
+    pub presence: Option<Audience>,
+    /// As [`Privacy::invisible`].
+    pub invisible: Option<bool>,
+}
+
 /// The settings of an account about what others may know.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Privacy {
@@ -114,8 +123,9 @@ pub trait UserStore: SessionStore {
     /// The privacy settings of the account; the default ones for an account that has set none.
     async fn privacy(&self, user: UserId) -> Result<Privacy, StoreError>;
 
-    /// Replaces the privacy settings of the account. Of several writes at the same time the last one counts.
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError>;
+    /// Changes some of the privacy settings of the account, and leaves the others as they are: each by itself, so that of
+    /// changes at the same time none undoes another. Of one setting the last write counts.
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError>;
 
     /// Adds an event to the outbox.
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError>;

@@ -7,11 +7,14 @@ use std::future::Future;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
+use domain::{
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+};
 
 use crate::{
     Account, AccountCreated, Applied, CellWrites, Consumer, Dropped, Entry, Head, Hold, Incarnations, ListedSession,
-    Mark, OutboxRow, Page, Privacy, Session, SharedStore, Source, StoreError, UserConversation, Value,
+    Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session, SharedStore, Source, StoreError, ThreadMessage,
+    UserConversation, Value,
 };
 
 /// A type that implements this trait is a [`crate::Store`]. Each method that it does not override calls the inner
@@ -62,6 +65,14 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().emojis(conversation, slot, message, as_of)).await
     }
 
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+        self.each(self.inner().pins(conversation, as_of)).await
+    }
+
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError> {
+        self.each(self.inner().thread_length(conversation, root, as_of)).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         self.each(self.inner().set_applied(source, applied)).await
     }
@@ -90,6 +101,25 @@ pub trait StoreWrapper: Send + Sync + 'static {
 
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
         self.each(self.inner().entry(conversation, slot, seq)).await
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError> {
+        self.each(self.inner().thread(conversation, root, page, as_of)).await
+    }
+
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        self.each(self.inner().threads(conversation, before, limit)).await
     }
 
     async fn memberships(
@@ -258,8 +288,8 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().privacy(user)).await
     }
 
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
-        self.each(self.inner().set_privacy(user, privacy)).await
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError> {
+        self.each(self.inner().set_privacy(user, change)).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

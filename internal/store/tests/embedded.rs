@@ -36,7 +36,7 @@ fn at(offset: u64) -> Seq {
 /// The rows of the message at `offset`, which is also its number in the conversation.
 fn message(offset: u64) -> Vec<CellWrites> {
     let (seq, slot) = (at(offset), offset);
-    let content = Content::Message { body: format!("message {offset}").into(), reply_to: None };
+    let content = Content::Message { body: format!("message {offset}").into(), reply_to: None, thread: None };
     let (id, author) = (CommandId::first_at(1 + i64::try_from(offset).unwrap()), user(1));
     let mut rows = vec![
         Row::Entry { seq, slot, ordinal: offset + 1, id, author, time_ms: 5, content },

@@ -5,10 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use domain::kinds::RemoveReaction;
+use domain::kinds::{DeleteMessage, RemoveReaction, SendMessage};
 use domain::{
-    Action, Appended, CommandId, ConversationId, ConversationState, Decision, EmojiCache, Event, Facts, IdRow, Kind,
-    RULES_NEWEST, Seq, UserId, apply,
+    Action, Appended, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, RULES_NEWEST,
+    Seq, TargetCache, UserId, apply,
 };
 use store::tables::Column;
 use store::{CellWrites, Mark, Row, Value, rows_of};
@@ -33,7 +33,7 @@ struct Script {
     conversation: ConversationId,
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
-    emojis: EmojiCache,
+    targets: TargetCache,
     /// The offset of the next event.
     offset: u64,
     accepted: BTreeSet<Kind>,
@@ -49,7 +49,7 @@ impl Script {
             conversation,
             state: ConversationState::default(),
             ids: BTreeMap::new(),
-            emojis: EmojiCache::default(),
+            targets: TargetCache::default(),
             offset: 1,
             accepted: BTreeSet::new(),
             sets: BTreeSet::new(),
@@ -71,8 +71,8 @@ impl Script {
         let appended = Appended { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
         let first = self.ids.get(&id).copied();
-        let emojis = self.emojis.fact(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past: false, emojis };
+        let (emojis, thread) = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past: false, emojis, thread };
         let effects = apply(&self.state, &event, appended, &facts, RULES_NEWEST).unwrap();
         let accepted = effects.decision == Decision::Accepted;
         self.accepted.extend(accepted.then_some(kind));
@@ -83,28 +83,25 @@ impl Script {
             line(&mut self.lines, &write);
         }
         self.state.absorb(seq, &effects.changes);
-        self.emojis.absorb(&effects.changes);
-        if accepted {
-            let row = IdRow {
-                author,
-                seq,
-                hash: event.action.payload_hash(),
-                stands: stands(&effects.changes),
-                deleted: None,
-            };
+        self.targets.absorb(&effects.changes);
+        if let Some(row) = id_row(&effects.changes) {
             self.ids.insert(id, row);
         }
         self.offset += 1;
     }
 }
 
-/// What the id row among the changes stands for.
-fn stands(changes: &[domain::Change]) -> domain::Stands {
-    let row = changes.iter().find_map(|change| match change {
-        domain::Change::Id { row, .. } => Some(row.stands),
+/// Whether it is a message in a thread, which there are since version 3 of the rules.
+fn in_thread(action: &Action) -> bool {
+    matches!(action, Action::SendMessage(SendMessage { thread: Some(_), .. }))
+}
+
+/// The id row among the changes.
+fn id_row(changes: &[domain::Change]) -> Option<IdRow> {
+    changes.iter().find_map(|change| match change {
+        domain::Change::Id { row, .. } => Some(*row),
         _ => None,
-    });
-    row.unwrap()
+    })
 }
 
 fn line(out: &mut String, write: &CellWrites) {
@@ -151,7 +148,7 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
             Kind::AddReaction | Kind::RemoveReaction | Kind::Withdraw => user(2),
             _ => user(1),
         };
-        for action in kind.samples() {
+        for action in kind.samples().into_iter().filter(|action| !in_thread(action)) {
             let first = kind == Kind::SendMessage && !script.ids.contains_key(&target);
             script.tell(author, if first { target } else { next() }, action);
         }
@@ -160,10 +157,13 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
         script.tell(user(author), next(), kind.samples().swap_remove(0));
     }
     // Each later kind has a conversation of its own, so that it changes no line of another.
-    for (kind, number) in Kind::ALL.into_iter().skip(FIRST_KINDS).zip((300..).step_by(100)) {
+    for (kind, number) in Kind::ALL.into_iter().skip(FIRST_KINDS).zip((300..).step_by(100)).filter(|_| rules >= 3) {
         let mut own = Script::new(rules, ConversationId::group(user(1), id(number)));
         own.tell(user(1), id(number), Kind::Create.samples().swap_remove(0));
         own.tell(user(1), target, Kind::SendMessage.samples().swap_remove(0));
+        if kind == Kind::UnpinMessage {
+            own.tell(user(1), id(number + 50), Kind::PinMessage.samples().swap_remove(0));
+        }
         for (action, number) in kind.samples().into_iter().zip(number + 1..) {
             own.tell(user(1), id(number), action);
         }
@@ -171,11 +171,25 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
         script.sets.append(&mut own.sets);
         script.lines += &own.lines;
     }
-    assert_eq!(script.accepted, BTreeSet::from(Kind::ALL), "cells of every kind");
+    let kinds = if rules < 3 { FIRST_KINDS } else { Kind::ALL.len() };
+    assert_eq!(script.accepted, Kind::ALL.into_iter().take(kinds).collect(), "cells of every kind");
     let mut pair = Script::new(rules, ConversationId::direct(user(1), user(2)));
     pair.tell(user(1), id(200), direct);
     script.sets.append(&mut pair.sets);
-    (script.lines + &pair.lines, script.sets)
+    if rules < 3 {
+        return (script.lines + &pair.lines, script.sets);
+    }
+    let mut threads = Script::new(rules, ConversationId::group(user(1), id(250)));
+    threads.tell(user(1), id(250), Kind::Create.samples().swap_remove(0));
+    threads.tell(user(1), target, Kind::SendMessage.samples().swap_remove(0));
+    for (action, number) in Kind::SendMessage.samples().into_iter().filter(in_thread).zip(251..) {
+        threads.tell(user(1), id(number), action);
+    }
+    for (number, deleted) in [(260, id(251)), (261, id(252))] {
+        threads.tell(user(1), id(number), Action::DeleteMessage(DeleteMessage { target: deleted }));
+    }
+    script.sets.append(&mut threads.sets);
+    (script.lines + &pair.lines + &threads.lines, script.sets)
 }
 
 /// Change lines with `KLATSCH_BLESS=1`, and only where the written cells were changed by decision: existing stores

@@ -63,11 +63,12 @@ fn message(number: u64) -> Vec<CellWrites> {
     let content = Content::Message {
         body: "a message of a hundred bytes or so, as people write them. ".repeat(2).into(),
         reply_to: None,
+        thread: None,
     };
     let stands = Stands::Message { slot };
     let rows = vec![
         Row::Entry { seq, slot, ordinal: slot + 1, id, author, time_ms, content },
-        Row::Id { id, row: IdRow { author, seq, hash: PayloadHash([3; 16]), stands, deleted: None } },
+        Row::Id { id, row: IdRow { author, seq, hash: PayloadHash([3; 16]), stands, thread: None, deleted: None } },
         Row::Head { seq, time_ms, slot: slot + 1, ordinal: slot + 1 },
         Row::LastMessage { seq, slot },
         Row::NewestStamp { stamp_ms: id.stamp_ms() },

@@ -55,7 +55,7 @@ fn conversation() -> ConversationId {
 
 fn batch() -> Vec<CellWrites> {
     let row = |offset: u64| {
-        let content = Content::Message { body: format!("message {offset}").into(), reply_to: None };
+        let content = Content::Message { body: format!("message {offset}").into(), reply_to: None, thread: None };
         let id = CommandId::first_at(1 + i64::try_from(offset).unwrap());
         Row::Entry { seq: at(offset), slot: offset, ordinal: offset + 1, id, author: user(1), time_ms: 5, content }
             .write(conversation(), at(offset))

@@ -13,12 +13,16 @@ pub(crate) enum Line {
     Command(CommandKind),
     /// A command about a message, to be made with the message's id.
     OfMessage(Which, Box<dyn FnOnce(CommandId) -> CommandKind + Send>),
+    /// A command about the thread of a message, to be made with the id of the thread's root.
+    OfThread(Which, Box<dyn FnOnce(CommandId) -> CommandKind + Send>),
     /// A command about the user of that name, to be made with the user's id.
     OfUser(String, Box<dyn FnOnce(UserId) -> CommandKind + Send>),
     Who,
     /// How present the user is here.
     Status(OwnStatus),
     History(Option<usize>),
+    /// The pinned messages.
+    Pins,
     Help,
     Quit,
 }
@@ -27,6 +31,8 @@ pub(crate) enum Line {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Which {
     Number(u64),
+    /// A message that is in a thread alone: the number of the thread's root, and its own in the thread.
+    InThread(u64, u64),
     Last,
 }
 
@@ -37,8 +43,12 @@ impl FromStr for Which {
         if text == "last" {
             return Ok(Self::Last);
         }
-        let number = text.trim_start_matches('#').parse();
-        number.map(Self::Number).map_err(|_| format!("'{text}' is not a message's number, like 12, nor 'last'"))
+        let number = text.trim_start_matches('#');
+        let found = match number.split_once('.') {
+            None => number.parse().map(Self::Number),
+            Some((root, number)) => root.parse().and_then(|root| Ok(Self::InThread(root, number.parse()?))),
+        };
+        found.map_err(|_| format!("'{text}' is not a message's number, like 12 or 12.3, nor 'last'"))
     }
 }
 
@@ -46,6 +56,10 @@ pub(crate) const HELP: &str = "\
 /reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI
 /unreact N EMOJI
                 N is a message's number, or 'last' for your own last one
+/thread N TEXT  says it in the thread of a message; there, messages are 12.1, 12.2, ...
+/both N TEXT    says it there and here
+/pin N   /unpin N   /pins
+                what everybody is to find
 /who            who is here, as what, and whether they are online
 /away   /busy   /back
                 how present you are to others, from this terminal
@@ -63,7 +77,7 @@ impl FromStr for Line {
         if line.trim().is_empty() {
             return Ok(Self::Nothing);
         }
-        let say = |body: &str| Self::Command(CommandKind::Send { body: body.into(), reply_to: None });
+        let say = |body: &str| Self::Command(CommandKind::send(body.into(), None));
         let Some(command) = line.strip_prefix('/') else { return Ok(say(line)) };
         if command.starts_with('/') {
             return Ok(say(command));
@@ -79,22 +93,28 @@ impl FromStr for Line {
         Ok(match name {
             "reply" => {
                 let (to, body) = (which(first)?, text(second, "a text")?);
-                let reply = |to| CommandKind::Send { body: body.into(), reply_to: Some(to) };
+                let reply = |to| CommandKind::send(body.into(), Some(to));
                 Self::OfMessage(to, Box::new(reply))
             }
+            "thread" | "both" => into_thread(which(first)?, text(second, "a text")?, name == "both"),
             "edit" => {
                 let (target, body) = (which(first)?, text(second, "a text")?);
                 Self::OfMessage(target, Box::new(|target| CommandKind::Edit { target, body: body.into() }))
             }
             "delete" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Delete { target })),
-            "react" => {
-                let (target, emoji) = (which(first)?, text(second, "an emoji")?);
-                Self::OfMessage(target, Box::new(|target| CommandKind::React { target, emoji }))
+            "react" | "unreact" => {
+                let (target, emoji, adds) = (which(first)?, text(second, "an emoji")?, name == "react");
+                Self::OfMessage(
+                    target,
+                    Box::new(move |target| match adds {
+                        true => CommandKind::React { target, emoji },
+                        false => CommandKind::Unreact { target, emoji },
+                    }),
+                )
             }
-            "unreact" => {
-                let (target, emoji) = (which(first)?, text(second, "an emoji")?);
-                Self::OfMessage(target, Box::new(|target| CommandKind::Unreact { target, emoji }))
-            }
+            "pin" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Pin { target })),
+            "unpin" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Unpin { target })),
+            "pins" => Self::Pins,
             "add" => {
                 Self::OfUser(text(rest, "a name")?, Box::new(|user| CommandKind::AddMembers { members: vec![user] }))
             }
@@ -123,6 +143,13 @@ impl FromStr for Line {
     }
 }
 
+/// Says it in the thread of the message, and with `also_in_conversation` in the main view as well.
+fn into_thread(which: Which, body: String, also_in_conversation: bool) -> Line {
+    let send =
+        move |root| CommandKind::Send { body: body.into(), reply_to: None, thread: Some(root), also_in_conversation };
+    Line::OfThread(which, Box::new(send))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -136,9 +163,11 @@ mod tests {
     fn asks(line: &str) -> (String, serde_json::Value) {
         let (named, command) = match line.parse().unwrap_or_else(|words| panic!("{line}: {words}")) {
             Line::Command(command) => (String::new(), command),
-            Line::OfMessage(which, command) => (format!("{which:?}"), command(MESSAGE.parse().unwrap())),
+            Line::OfMessage(which, command) | Line::OfThread(which, command) => {
+                (format!("{which:?}"), command(MESSAGE.parse().unwrap()))
+            }
             Line::OfUser(name, command) => (name, command(BOB.parse().unwrap())),
-            Line::Nothing | Line::Who | Line::Status(_) | Line::History(_) | Line::Help | Line::Quit => {
+            Line::Nothing | Line::Who | Line::Status(_) | Line::History(_) | Line::Pins | Line::Help | Line::Quit => {
                 panic!("{line} is no command")
             }
         };
@@ -159,6 +188,14 @@ mod tests {
             ("/react #3 👍", three, json!({"type": "react", "target": MESSAGE, "emoji": "👍"})),
             ("/unreact #3 +1", three, json!({"type": "unreact", "target": MESSAGE, "emoji": "+1"})),
             ("/reply 3 so do I", three, json!({"type": "send", "body": "so do I", "reply_to": MESSAGE})),
+            ("/thread 12.3 below", "InThread(12, 3)", json!({"type": "send", "body": "below", "thread": MESSAGE})),
+            (
+                "/both 12 below",
+                twelve,
+                json!({"type": "send", "body": "below", "thread": MESSAGE, "also_in_conversation": true}),
+            ),
+            ("/pin 12", twelve, json!({"type": "pin", "target": MESSAGE})),
+            ("/unpin last", last, json!({"type": "unpin", "target": MESSAGE})),
             ("/add bob", bob, json!({"type": "add_members", "members": [BOB]})),
             ("/remove bob", bob, json!({"type": "remove_member", "user": BOB})),
             ("/role bob admin", bob, json!({"type": "change_role", "user": BOB, "role": "admin"})),
@@ -178,6 +215,9 @@ mod tests {
             "/role bob",
             "/role bob king",
             "/reply 1",
+            "/thread 1",
+            "/thread 1.x below",
+            "/thread 1.2.3 below",
         ] {
             assert!(wrong.parse::<Line>().is_err(), "{wrong}");
         }

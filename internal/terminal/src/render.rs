@@ -10,7 +10,6 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
-/// The time of day, UTC.
 /// How present somebody is, to follow their name.
 pub(crate) fn status(status: Status) -> &'static str {
     match status {
@@ -30,6 +29,7 @@ pub(crate) fn doing(doing: Doing) -> &'static str {
     }
 }
 
+/// The time of day, UTC.
 pub(crate) fn time_of_day(time_ms: i64) -> String {
     let seconds = time_ms.div_euclid(1000).rem_euclid(86_400);
     format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
@@ -103,9 +103,22 @@ impl Ink {
     }
 }
 
-/// An entry as a line. `changed` marks one that was shown before and has changed. `answered` is the number of the
-/// message that it replies to: `Some(None)` if that message is not loaded, `None` if it is no reply.
-pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u64>>, changed: bool) -> String {
+/// The numbers of messages that a message is about: `Some(None)` for one that is not loaded, `None` where there is none.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct About {
+    /// The message that it replies to.
+    pub(crate) answered: Option<Option<u64>>,
+    /// The root of the thread that it is in.
+    pub(crate) root: Option<Option<u64>>,
+}
+
+/// Whether the message counts in the conversation: it is in no thread, or in the main view as well.
+pub(crate) fn in_main_view(entry: &EntryBody) -> bool {
+    entry.thread.is_none() || entry.also_in_conversation
+}
+
+/// An entry as a line. `changed` marks one that was shown before and has changed.
+pub(crate) fn entry(entry: &EntryBody, names: &Names, about: About, changed: bool) -> String {
     let (time, author) = (time_of_day(entry.time), names.of(entry.author));
     let body = entry.body.as_ref().map(|body| plain(body.reveal())).unwrap_or_default();
     let others: Vec<UserId> = entry.users.iter().copied().filter(|user| *user != entry.author).collect();
@@ -119,12 +132,18 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, answered: Option<Option<u6
                 .iter()
                 .map(|reaction| format!(" [{} {}]", names.of(reaction.user), plain(&reaction.emoji)))
                 .collect();
-            let answered = match answered {
+            let answered = match about.answered {
                 Some(Some(number)) => format!("(to #{number}) "),
                 Some(None) => "(to an older one) ".to_owned(),
                 None => String::new(),
             };
-            format!("{mark}#{} {time} {author}: {answered}{text}{edited}{reactions}", entry.ordinal)
+            let root = about.root.map(|number| number.map_or("?".to_owned(), |number| number.to_string()));
+            let (number, thread) = match root {
+                Some(root) if in_main_view(entry) => (entry.ordinal.to_string(), format!("(thread of #{root}) ")),
+                Some(root) => (format!("{root}.{}", entry.thread_ordinal.unwrap_or_default()), String::new()),
+                None => (entry.ordinal.to_string(), String::new()),
+            };
+            format!("{mark}#{number} {time} {author}: {thread}{answered}{text}{edited}{reactions}")
         }
         // The entry has neither members nor a title; `/who` lists the members.
         "created" => format!("-- {time} {author} began the conversation"),
@@ -158,22 +177,40 @@ mod tests {
             changed: Seq::default(),
             body: Some("hi \u{1b}[2J".into()),
             reply_to: None,
+            thread: None,
+            thread_ordinal: None,
+            also_in_conversation: false,
             users: vec![],
             edited: Some(1),
             deleted: false,
             deleted_by: None,
             reactions: vec![ReactionBody { user: bob, emoji: "+1".into() }],
+            replies: None,
             withheld: false,
         };
-        let line = entry(&message, &names, None, true);
+        let line = entry(&message, &names, About::default(), true);
         assert_eq!(line, "*#7 12:34:56 ann: hi \u{fffd}[2J (edited) [00000002 +1]");
         let deleted = EntryBody { deleted: true, reactions: vec![], ..message.clone() };
-        assert_eq!(entry(&deleted, &names, None, false), "#7 12:34:56 ann: (deleted)");
-        assert_eq!(entry(&deleted, &names, Some(Some(3)), false), "#7 12:34:56 ann: (to #3) (deleted)");
+        assert_eq!(entry(&deleted, &names, About::default(), false), "#7 12:34:56 ann: (deleted)");
+        let about = About { answered: Some(Some(3)), root: None };
+        assert_eq!(entry(&deleted, &names, about, false), "#7 12:34:56 ann: (to #3) (deleted)");
+        let below = EntryBody {
+            thread: Some(CommandId::first_at(2)),
+            thread_ordinal: Some(4),
+            body: Some("yes".into()),
+            edited: None,
+            reactions: vec![],
+            ..message.clone()
+        };
+        let about = |root| About { answered: None, root: Some(root) };
+        assert_eq!(entry(&below, &names, about(Some(3)), false), "#3.4 12:34:56 ann: yes");
+        assert_eq!(entry(&below, &names, about(None), false), "#?.4 12:34:56 ann: yes");
+        let both = EntryBody { also_in_conversation: true, ..below };
+        assert_eq!(entry(&both, &names, about(Some(3)), false), "#7 12:34:56 ann: (thread of #3) yes");
         let created = EntryBody { kind: "created".into(), body: None, reactions: vec![], ..message.clone() };
-        assert_eq!(entry(&created, &names, None, false), "-- 12:34:56 ann began the conversation");
+        assert_eq!(entry(&created, &names, About::default(), false), "-- 12:34:56 ann began the conversation");
         let joined = EntryBody { kind: "joined".into(), body: None, users: vec![ann, bob], ..message };
-        assert_eq!(entry(&joined, &names, None, false), "-- 12:34:56 ann added 00000002");
+        assert_eq!(entry(&joined, &names, About::default(), false), "-- 12:34:56 ann added 00000002");
         assert_eq!(names.missing(&joined), [bob, bob]);
     }
 

@@ -393,8 +393,9 @@ impl Room {
         if self.screen.len() > ENTRIES_MAX {
             self.screen.pop_first();
         }
-        let answered = entry.reply_to.map(|id| self.view.entry(id).map(|entry| entry.ordinal));
-        let line = render::entry(entry, &self.names, answered, changed);
+        let number = |id| self.view.entry(id).map(|entry| entry.ordinal);
+        let about = render::About { answered: entry.reply_to.map(number), root: entry.thread.map(number) };
+        let line = render::entry(entry, &self.names, about, changed);
         say(output, &self.ink.line(&line))
     }
 

@@ -3,10 +3,11 @@
 use std::io::Write;
 
 use domain::{CommandId, UserId};
-use protocol::{CommandFrame, CommandKind, ErrorCode};
+use protocol::{CommandFrame, CommandKind, EntryBody, ErrorCode};
 
 use crate::TerminalError;
 use crate::line::{HELP, Line, Which};
+use crate::render::in_main_view;
 use crate::room::{HISTORY_SHOWN, Room};
 use crate::{render, say};
 use client::HistoryQuery;
@@ -35,8 +36,10 @@ impl Room {
                 Ok(())
             }
             Line::History(count) => self.history(count, output).await,
+            Line::Pins => self.pins(output).await,
             Line::Command(command) => self.submit(command, text),
             Line::OfMessage(which, command) => self.message(which).and_then(|id| self.submit(command(id), text)),
+            Line::OfThread(which, command) => self.root(which).and_then(|id| self.submit(command(id), text)),
             Line::OfUser(name, command) => match self.user(&name).await {
                 Ok(user) => self.submit(command(user), text),
                 Err(error) => Err(error),
@@ -78,13 +81,26 @@ impl Room {
 
     /// The id of the message that a line refers to.
     fn message(&self, which: Which) -> Result<CommandId, TerminalError> {
+        self.entry_of(which).map(|entry| entry.id)
+    }
+
+    /// The root of the thread that a message is in, or under which it has one.
+    fn root(&self, which: Which) -> Result<CommandId, TerminalError> {
+        self.entry_of(which).map(|entry| entry.thread.unwrap_or(entry.id))
+    }
+
+    fn entry_of(&self, which: Which) -> Result<&EntryBody, TerminalError> {
         let me = self.client.identity().user;
-        let mut messages = self.view.entries().rev().filter(|entry| entry.kind == "message");
+        let messages = || self.view.entries().rev().filter(|entry| entry.kind == "message");
+        let main = |number| messages().find(|entry| entry.ordinal == number && in_main_view(entry));
         let found = match which {
-            Which::Number(number) => messages.find(|entry| entry.ordinal == number),
-            Which::Last => messages.find(|entry| entry.author == me && !entry.deleted),
+            Which::Number(number) => main(number),
+            Which::InThread(root, number) => main(root).and_then(|root| {
+                messages().find(|entry| entry.thread == Some(root.id) && entry.thread_ordinal == Some(number))
+            }),
+            Which::Last => messages().find(|entry| entry.author == me && !entry.deleted),
         };
-        found.map(|entry| entry.id).ok_or_else(|| TerminalError::Usage("there is no such message here".into()))
+        found.ok_or_else(|| TerminalError::Usage("there is no such message here".into()))
     }
 
     async fn who(&mut self, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
@@ -105,6 +121,20 @@ impl Room {
                 None => return Ok(()),
             }
         }
+    }
+
+    /// The pinned messages, the newest ones where there are many.
+    async fn pins(&mut self, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
+        let query = HistoryQuery { limit: Some(HISTORY_MAX), ..HistoryQuery::default() };
+        let page = self.client.http().pins(self.conversation(), query).await?;
+        if page.entries.is_empty() {
+            say(output, &self.ink.line("-- nothing is pinned"))?;
+        }
+        for entry in &page.entries {
+            self.show_entry(entry, false, output).await?;
+        }
+        self.view.merge(page.entries);
+        Ok(())
     }
 
     async fn history(&mut self, count: Option<usize>, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {

@@ -146,7 +146,7 @@ async fn one_has_spoken(server: &Server, folder: &Path) -> impl Fn(&str) -> (Use
     let next = AtomicI64::new(1);
     move |body| {
         let id = CommandId::first_at(next.fetch_add(1, Ordering::SeqCst));
-        (bob, CommandFrame::new(id, conversation, CommandKind::Send { body: body.into(), reply_to: None }))
+        (bob, CommandFrame::new(id, conversation, CommandKind::send(body.into(), None)))
     }
 }
 

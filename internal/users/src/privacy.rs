@@ -7,7 +7,7 @@ use domain::UserId;
 use events::AccountEvent;
 use process::TraceParent;
 use protocol::{ErrorCode, PrivacyBody, PrivacyChange};
-use store::{Audience, Privacy};
+use store::{Audience, Privacy, PrivacyUpdate};
 
 use crate::app::{App, store_failed};
 use crate::client::LimitedCaller;
@@ -39,16 +39,13 @@ impl App {
     async fn change_privacy(&self, user: UserId, wish: PrivacyChange, trace: TraceParent) -> Result<Privacy, ApiError> {
         let account = self.store.account(user).await.map_err(store_failed)?;
         let account = account.ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such user"))?;
-        let mut privacy = self.store.privacy(user).await.map_err(store_failed)?;
-        if let Some(name) = wish.presence {
-            let unknown = || ApiError::new(ErrorCode::Invalid, "'presence' is 'everyone' or 'nobody'");
-            privacy.presence = Audience::from_name(&name).ok_or_else(unknown)?;
-        }
-        privacy.invisible = wish.invisible.unwrap_or(privacy.invisible);
+        let unknown = || ApiError::new(ErrorCode::Invalid, "'presence' is 'everyone' or 'nobody'");
+        let presence = wish.presence.map(|name| Audience::from_name(&name).ok_or_else(unknown)).transpose()?;
+        let change = PrivacyUpdate { presence, invisible: wish.invisible };
         // First the row: whoever hears of the change reads it. A change that is not announced is asked for again, because
         // this call fails.
-        self.store.set_privacy(user, privacy).await.map_err(store_failed)?;
+        self.store.set_privacy(user, change).await.map_err(store_failed)?;
         self.outbox.add(&account, &AccountEvent::PrivacyChanged, trace).await.map_err(store_failed)?;
-        Ok(privacy)
+        self.store.privacy(user).await.map_err(store_failed)
     }
 }

@@ -140,7 +140,7 @@ impl Server {
                 title: String::new(),
                 members: members.iter().copied().chain([author]).collect(),
             },
-            CommandKind::Send { body, reply_to, .. } => FeedKind::Message { body: body.clone(), reply_to: *reply_to },
+            CommandKind::Send { body, reply_to, .. } => FeedKind::message(body.clone(), *reply_to),
             CommandKind::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: Some(body.clone()) },
             CommandKind::Delete { target, .. } => FeedKind::Deleted { target: *target },
             CommandKind::React { target, emoji, .. } => {

@@ -1,10 +1,11 @@
 //! The input of every judgement: the state before the event, the event and the facts, with the checks that several
 //! kinds share. Where a version of the rules differs from the one before, a comment says so.
 
-use crate::limits::{BODY_BYTES_MAX, EMOJIS_PER_MESSAGE_MAX, TITLE_BYTES_MAX};
+use crate::limits::{BODY_BYTES_MAX, EMOJIS_PER_MESSAGE_MAX, THREAD_MESSAGES_MAX, TITLE_BYTES_MAX};
+use crate::state::one_more;
 use crate::{
     Change, Content, ConversationKind, ConversationState, Emojis, Event, Facts, IdRow, MessageText, ReactionChange,
-    Refusal, Role, Settings, Stands, words,
+    Refusal, Role, Seq, Settings, Stands, words,
 };
 
 /// From this version of the rules on, users must have been looked up before they become members.
@@ -48,16 +49,16 @@ impl<'a> Context<'a> {
     }
 
     /// The target and its slot in the timeline, if it is a message that was accepted and is not deleted.
-    fn message(&self) -> Result<(&'a IdRow, u64), Refusal> {
+    fn target(&self) -> Result<(&'a IdRow, u64), Refusal> {
         match &self.facts.target {
             Some(row @ IdRow { stands: Stands::Message { slot }, deleted: None, .. }) => Ok((row, *slot)),
             Some(_) | None => Err(Refusal::NoSuchMessage),
         }
     }
 
-    /// As [`Self::message`], and the author of the event must be the author of the message.
+    /// As [`Self::target`], and the author of the event must be the author of the message.
     pub(super) fn own_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
-        let (row, slot) = self.message()?;
+        let (row, slot) = self.target()?;
         match row.author == self.event.author {
             true => Ok((row, slot)),
             false if self.hides(row) => Err(Refusal::NoSuchMessage),
@@ -65,17 +66,17 @@ impl<'a> Context<'a> {
         }
     }
 
-    /// As [`Self::message`], and the author must be able to read the message: as a current member, or by an
+    /// As [`Self::target`], and the author must be able to read the message: as a current member, or by an
     /// earlier membership.
     pub(super) fn readable_message(&self) -> Result<(&'a IdRow, u64), Refusal> {
-        let (row, slot) = self.message()?;
+        let (row, slot) = self.target()?;
         if self.hides(row) && !self.facts.past {
             return Err(Refusal::NoSuchMessage);
         }
         Ok((row, slot))
     }
 
-    /// As [`Self::message`], and the author may delete it: it is their own or, since version 3, a message in a group by
+    /// As [`Self::target`], and the author may delete it: it is their own or, since version 3, a message in a group by
     /// somebody of a lower role than theirs, or by a former member, and they are an admin.
     pub(super) fn deletable_message(&self, role: Role) -> Result<(&'a IdRow, u64), Refusal> {
         if self.event.rules < 3 {
@@ -88,6 +89,46 @@ impl<'a> Context<'a> {
             Some(theirs) if theirs >= role => Err(Refusal::Forbidden),
             Some(_) | None => Ok((row, slot)),
         }
+    }
+
+    /// The seq and slot of the message that a thread is about. It must be one that the author can read, and in no thread
+    /// itself, and the thread must not be full.
+    pub(super) fn thread_root(&self) -> Result<(Seq, u64), Refusal> {
+        if self.event.rules < 3 {
+            return Err(Refusal::Invalid);
+        }
+        let (row, slot) = self.readable_message()?;
+        match row.thread {
+            Some(_) => Err(Refusal::NotARoot),
+            None if self.facts.thread >= THREAD_MESSAGES_MAX => Err(Refusal::ThreadFull),
+            None => Ok((row.seq, slot)),
+        }
+    }
+
+    /// The timeline entry of a message, which counts in the conversation unless it is in a thread alone.
+    pub(super) fn message(&self, content: Content) -> Change {
+        let before = self.state.ordinal;
+        let ordinal = if content.is_main_message() { one_more(before) } else { before };
+        Change::Timeline { slot: self.state.slot, ordinal, content }
+    }
+
+    /// Whether the author may pin: in a group as an admin, in a direct conversation always.
+    pub(super) fn may_pin(&self, role: Role) -> Result<(), Refusal> {
+        if self.event.rules < 3 {
+            return Err(Refusal::Invalid);
+        }
+        let direct = self.group().is_err();
+        if direct || role >= Role::Admin { Ok(()) } else { Err(Refusal::Forbidden) }
+    }
+
+    /// The pins without that of the message; `None` if it is not pinned. Before version 3 of the rules there were none, and
+    /// events of that time leave them as they are, also where programs that know no pins judge them.
+    pub(super) fn without_pin(&self, message: Seq) -> Option<Change> {
+        let pins = &self.state.pins;
+        let at = pins.iter().position(|pin| pin.seq == message).filter(|_| self.event.rules >= 3)?;
+        let mut left = pins.clone();
+        left.remove(at);
+        Some(Change::Pins(left))
     }
 
     /// What adding the emoji does, unless the message has taken as many as it can.

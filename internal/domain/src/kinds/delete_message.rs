@@ -32,7 +32,8 @@ impl EventKind for DeleteMessage {
         let role = at.member()?;
         let (row, slot) = at.deletable_message(role)?;
         let by = Some(at.event.author).filter(|author| *author != row.author);
-        Ok(vec![Change::Deleted { id: self.target, seq: row.seq, slot, by }])
+        let deleted = Change::Deleted { id: self.target, seq: row.seq, slot, by, thread: row.thread };
+        Ok(std::iter::once(deleted).chain(at.without_pin(row.seq)).collect())
     }
 
     fn stands(&self, _slot: u64) -> Stands {

@@ -15,10 +15,12 @@ mod edit_message;
 mod hash;
 mod input;
 mod leave;
+mod pin_message;
 mod remove_member;
 mod remove_reaction;
 mod sample;
 mod send_message;
+mod unpin_message;
 mod withdraw;
 
 use std::fmt;
@@ -36,9 +38,11 @@ pub use edit_message::EditMessage;
 use hash::HashInput;
 pub use hash::PayloadHash;
 pub use leave::Leave;
+pub use pin_message::PinMessage;
 pub use remove_member::RemoveMember;
 pub use remove_reaction::RemoveReaction;
-pub use send_message::SendMessage;
+pub use send_message::{IntoThread, SendMessage};
+pub use unpin_message::UnpinMessage;
 pub use withdraw::Withdraw;
 
 /// The imports of every kind's file.
@@ -64,6 +68,8 @@ pub enum Kind {
     AddReaction,
     RemoveReaction,
     Withdraw,
+    PinMessage,
+    UnpinMessage,
 }
 
 /// What a command asks for: one of the kinds, with its fields. A message is identified by the id of the command
@@ -83,11 +89,13 @@ pub enum Action {
     AddReaction(AddReaction),
     RemoveReaction(RemoveReaction),
     Withdraw(Withdraw),
+    PinMessage(PinMessage),
+    UnpinMessage(UnpinMessage),
 }
 
 impl Kind {
     /// Every kind; append new ones. A test compares the list with the files of this folder.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Create,
         Self::AddMembers,
         Self::RemoveMember,
@@ -100,6 +108,8 @@ impl Kind {
         Self::AddReaction,
         Self::RemoveReaction,
         Self::Withdraw,
+        Self::PinMessage,
+        Self::UnpinMessage,
     ];
 
     /// The stable name: the payload hash begins with it, and the kind's file has that name.
@@ -118,6 +128,8 @@ impl Kind {
             Self::AddReaction => "add_reaction",
             Self::RemoveReaction => "remove_reaction",
             Self::Withdraw => "withdraw",
+            Self::PinMessage => "pin_message",
+            Self::UnpinMessage => "unpin_message",
         }
     }
 
@@ -140,6 +152,8 @@ impl Kind {
             Self::AddReaction => all(Action::AddReaction),
             Self::RemoveReaction => all(Action::RemoveReaction),
             Self::Withdraw => all(Action::Withdraw),
+            Self::PinMessage => all(Action::PinMessage),
+            Self::UnpinMessage => all(Action::UnpinMessage),
         }
     }
 }
@@ -230,6 +244,8 @@ impl Action {
             Self::AddReaction(fields) => fields,
             Self::RemoveReaction(fields) => fields,
             Self::Withdraw(fields) => fields,
+            Self::PinMessage(fields) => fields,
+            Self::UnpinMessage(fields) => fields,
         }
     }
 }

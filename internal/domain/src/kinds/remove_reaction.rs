@@ -38,12 +38,12 @@ impl EventKind for RemoveReaction {
         at.member()?;
         let (emoji, change) = match &self.emoji {
             _ if at.event.rules < 3 => ("", ReactionChange::Only),
-            Some(emoji) => (emoji.as_str(), ReactionChange::Removed),
+            Some(emoji) => {
+                at.text_fits(emoji, EMOJI_BYTES_MAX)?;
+                (emoji.as_str(), ReactionChange::Removed)
+            }
             None => return Err(Refusal::Invalid),
         };
-        if change == ReactionChange::Removed {
-            at.text_fits(emoji, EMOJI_BYTES_MAX)?;
-        }
         let (row, slot) = at.readable_message()?;
         Ok(vec![Change::Reaction { id: self.target, seq: row.seq, slot, emoji: emoji.to_owned(), change }])
     }

@@ -63,13 +63,13 @@ fn the_hash_of_every_kind_is_pinned() {
     let pinned: Vec<(Kind, String)> = PINNED.iter().map(|(kind, hash)| (*kind, (*hash).to_owned())).collect();
     assert_eq!(hashes, pinned);
     assert_eq!(hashes.iter().map(|(_, hash)| hash).collect::<BTreeSet<_>>().len(), hashes.len());
-    let hello = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None });
+    let hello = Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None });
     assert_eq!(hex(hello.payload_hash()), "26c252e09fde48cb287ebd1a4d17f7f6");
     let removal = Action::RemoveReaction(RemoveReaction { target: sample::target(), emoji: None });
     assert_eq!(hex(removal.payload_hash()), "b52d199742e9b19eb90c8f726031738a", "of records before version 3");
 }
 
-const PINNED: [(Kind, &str); 14] = [
+const PINNED: [(Kind, &str); 18] = [
     (Kind::Create, "f41a5e1f69b49dee465903c12b96782f"),
     (Kind::Create, "c15d3bde4a17e28d7770e4dc70afb8ea"),
     (Kind::AddMembers, "930170b94a16f427d3368745e0cfceb2"),
@@ -79,11 +79,15 @@ const PINNED: [(Kind, &str); 14] = [
     (Kind::ChangeTitle, "885b3c773d3df945a08e58b9433a5cf6"),
     (Kind::SendMessage, "b28ab970b5e8536fc947e383db6ff7fd"),
     (Kind::SendMessage, "ce9ca0a65902c2aeb2276cc6d64befa2"),
+    (Kind::SendMessage, "9b61d59986ab3d2cd1697144045fbcdc"),
+    (Kind::SendMessage, "f7e0391ba4911341a91e79fe0dced40e"),
     (Kind::EditMessage, "65cb2bb68084b5b53b9a78fd6424e787"),
     (Kind::DeleteMessage, "fecc128cf8f7e4e1cc8587687cdfa6f1"),
     (Kind::AddReaction, "55d3e19fd47202168d4f1f2a195591cf"),
     (Kind::RemoveReaction, "51f482a2f98c424091fb2bd56e0a7af9"),
     (Kind::Withdraw, "f3c2ae71ac9736c5bcf4f04a7012ba82"),
+    (Kind::PinMessage, "5566e0925d8092963789b8bb90289ddf"),
+    (Kind::UnpinMessage, "7ee8abdb4715774e3b03cd3e28bb5eb5"),
 ];
 
 fn user(n: u64) -> UserId {
@@ -142,7 +146,8 @@ fn only_users_who_were_looked_up_become_members_from_version_2_on() {
 
 #[test]
 fn texts_are_bounded_in_bytes() {
-    let send = |body: String| event(1, Action::SendMessage(SendMessage { body: body.into(), reply_to: None }));
+    let send =
+        |body: String| event(1, Action::SendMessage(SendMessage { body: body.into(), reply_to: None, thread: None }));
     let state = group(1);
     assert!(of(&state, &send("x".repeat(BODY_BYTES_MAX)), &Facts::default()).is_ok());
     assert_eq!(of(&state, &send("x".repeat(BODY_BYTES_MAX + 1)), &Facts::default()), Err(Refusal::Invalid));
@@ -156,7 +161,7 @@ fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
     let says = |rules, body: &str| {
         of(
             &state,
-            &event(rules, Action::SendMessage(SendMessage { body: body.into(), reply_to: None })),
+            &event(rules, Action::SendMessage(SendMessage { body: body.into(), reply_to: None, thread: None })),
             &Facts::default(),
         )
     };
@@ -176,7 +181,7 @@ fn since_version_2_a_message_shows_something_and_a_title_does_not_deceive() {
 /// section 3).
 #[test]
 fn counters_end_in_a_panic_and_not_at_zero() {
-    let event = event(1, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }));
+    let event = event(1, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None }));
     let appended = Appended { seq: Seq::try_from(5).unwrap(), append_time_ms: 1 };
     for (slot, ordinal) in [(u64::MAX, 0), (0, u64::MAX)] {
         let state = ConversationState { slot, ordinal, ..group(1) };

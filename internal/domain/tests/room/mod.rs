@@ -5,12 +5,12 @@
 use std::collections::BTreeMap;
 
 use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, RemoveMember, RemoveReaction,
-    SendMessage,
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, PinMessage,
+    RemoveMember, RemoveReaction, SendMessage, UnpinMessage,
 };
 use domain::{
     Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
-    Effects, EmojiCache, Event, Facts, IdRow, RULES_NEWEST, Refusal, Role, Seq, Stands, UserId, apply, past_of,
+    Effects, Event, Facts, IdRow, RULES_NEWEST, Refusal, Role, Seq, Stands, TargetCache, UserId, apply, past_of,
 };
 
 pub const NOW_MS: i64 = 1_000_000;
@@ -39,7 +39,7 @@ pub struct Room {
     pub conversation: ConversationId,
     pub state: ConversationState,
     pub ids: BTreeMap<CommandId, IdRow>,
-    pub emojis: EmojiCache,
+    pub targets: TargetCache,
     /// Every change of a membership.
     pub memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
     pub next: u64,
@@ -50,7 +50,7 @@ impl Room {
     pub fn empty() -> Self {
         let conversation = ConversationId::group(user(OWNER), id(1));
         let (state, memberships) = (ConversationState::default(), BTreeMap::new());
-        Self { conversation, state, ids: BTreeMap::new(), emojis: EmojiCache::default(), memberships, next: 1 }
+        Self { conversation, state, ids: BTreeMap::new(), targets: TargetCache::default(), memberships, next: 1 }
     }
 
     /// A group of an owner, an admin, and Ann and Bob, at seq 3 with no message.
@@ -94,8 +94,8 @@ impl Room {
         let memberships = self.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
-        let emojis = self.emojis.fact(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis };
+        let (emojis, thread) = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, emojis, thread };
         apply(&self.state, &event, Appended { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
     }
 
@@ -105,7 +105,7 @@ impl Room {
         let seq = Seq::try_from(self.next).unwrap();
         self.next += 1;
         self.state.absorb(seq, &effects.changes);
-        self.emojis.absorb(&effects.changes);
+        self.targets.absorb(&effects.changes);
         for change in &effects.changes {
             match change {
                 Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
@@ -140,7 +140,13 @@ impl Room {
 }
 
 pub fn message(body: &str) -> Action {
-    Action::SendMessage(SendMessage { body: body.into(), reply_to: None })
+    Action::SendMessage(SendMessage { body: body.into(), reply_to: None, thread: None })
+}
+
+/// A message in the thread of that message.
+pub fn below(root: i64, also_in_conversation: bool) -> Action {
+    let thread = Some(IntoThread { root: id(root), also_in_conversation });
+    Action::SendMessage(SendMessage { body: "below".into(), reply_to: None, thread })
 }
 
 pub fn add(of: &[u64]) -> Action {
@@ -165,6 +171,14 @@ pub fn edit(target: i64, body: &str) -> Action {
 
 pub fn delete(target: i64) -> Action {
     Action::DeleteMessage(DeleteMessage { target: id(target) })
+}
+
+pub fn pin(target: i64) -> Action {
+    Action::PinMessage(PinMessage { target: id(target) })
+}
+
+pub fn unpin(target: i64) -> Action {
+    Action::UnpinMessage(UnpinMessage { target: id(target) })
 }
 
 pub fn unreact(target: i64, emoji: &str) -> Action {

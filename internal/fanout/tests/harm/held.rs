@@ -53,7 +53,7 @@ impl Talk {
         let [author, other] = room.pair();
         let conversation = ConversationId::direct(author, other);
         let action = if self.expected.contains_key(&(author, conversation)) {
-            Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None })
+            Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None })
         } else {
             Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] })
         };

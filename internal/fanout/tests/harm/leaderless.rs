@@ -113,7 +113,7 @@ async fn say_one(log: &SharedLog, number: u64, expected: &mut Deliveries) {
     let conversation = ConversationId::direct(author, other);
     let action = match turn {
         0 => Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] }),
-        _ => Action::SendMessage(SendMessage { body: "m".repeat(BODY_BYTES).into(), reply_to: None }),
+        _ => Action::SendMessage(SendMessage { body: "m".repeat(BODY_BYTES).into(), reply_to: None, thread: None }),
     };
     let id = CommandId::first_at(1_700_000_000_000 + i64::try_from(number).unwrap());
     let event = Event {

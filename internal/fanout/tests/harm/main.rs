@@ -77,7 +77,7 @@ async fn say_on(log: &SharedLog, numbers: std::ops::Range<u64>) {
         let action = if n == 0 {
             Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![user(2)] })
         } else {
-            Action::SendMessage(SendMessage { body: format!("message {n}").into(), reply_to: None })
+            Action::SendMessage(SendMessage { body: format!("message {n}").into(), reply_to: None, thread: None })
         };
         let (id, author) = (CommandId::first_at(1_700_000_000_000 + i64::try_from(n).unwrap()), user(1));
         let (conversation, rules) = (conversation(), RULES_NEWEST);

@@ -116,7 +116,11 @@ impl World {
 
     /// A message, made under those rules.
     pub(crate) fn message(&self, conversation: ConversationId, rules: u32) -> Event {
-        self.event(conversation, Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None }), rules)
+        self.event(
+            conversation,
+            Action::SendMessage(SendMessage { body: "hello".into(), reply_to: None, thread: None }),
+            rules,
+        )
     }
 
     fn event(&self, conversation: ConversationId, action: Action, rules: u32) -> Event {

@@ -6,13 +6,13 @@
 
 use domain::kinds::{Create, Withdraw};
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, ReactionChange,
-    Role, Seq, Stands, UserId,
+    Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, InThread,
+    ReactionChange, Role, Seq, Stands, ThreadPlace, UserId,
 };
 use store::Value;
 use store::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, MESSAGE_EMOJIS, REACTIONS, REACTIONS_BY_EMOJI, REFUSALS,
-    SENT, SETTINGS, TIMELINE, Table, USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, MESSAGE_EMOJIS, PINS, REACTIONS, REACTIONS_BY_EMOJI,
+    REFUSALS, SENT, SETTINGS, THREAD_MESSAGES, THREADS, TIMELINE, Table, USER_CONVERSATIONS,
 };
 
 /// Slots of one bucket (CQL partition) of the timeline, as in `schemas/cql`.
@@ -81,19 +81,33 @@ impl Writes<'_> {
                 ];
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
             }
-            Change::Deleted { id, seq: message, slot, by } => {
+            Change::Thread { of, slot, ordinal } => self.thread(*of, *slot, *ordinal),
+            Change::Deleted { id, seq: message, slot, by, thread } => {
                 let mut cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
                 cells.extend(by.map(|user| ("deleted_by", user.uuid().into())));
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
                 self.put(&IDS, id_key(self.event, *id), vec![("deleted", now.clone())]);
-                if self.event.rules >= 2 {
-                    self.put(&DELETIONS, self.entry_key(*slot, *message), vec![("deleted", now)]);
+                if self.event.rules >= 2 && thread.is_none_or(|thread| thread.also_in_conversation) {
+                    self.put(&DELETIONS, self.entry_key(*slot, *message), vec![("deleted", now.clone())]);
+                }
+                if let Some(thread) = thread {
+                    let key = vec![self.conversation(), at(thread.root_seq), at(*message)];
+                    self.put(&THREAD_MESSAGES, key, vec![("deleted", now)]);
                 }
             }
             Change::Reaction { seq: message, slot, emoji, change, .. } => {
                 self.reaction(self.entry_key(*slot, *message), emoji, *change);
             }
             Change::Member { user, role } => self.member(*user, *role),
+            Change::Pins(pins) => {
+                let mut bytes = Vec::new();
+                for pin in pins {
+                    bytes.extend(pin.id.as_bytes());
+                    bytes.extend(pin.seq.get().to_be_bytes());
+                    bytes.extend(pin.slot.to_be_bytes());
+                }
+                self.put(&PINS, vec![self.conversation(), at(seq)], vec![("pins", Value::Blob(bytes))]);
+            }
             Change::Settings(settings) => {
                 let cells = vec![("kind", settings.kind.name().into()), ("title", settings.title.clone().into())];
                 self.put(&SETTINGS, vec![self.conversation(), at(seq)], cells);
@@ -128,17 +142,15 @@ impl Writes<'_> {
             ("ordinal", count(ordinal)),
         ];
         match content {
-            Content::Message { body, reply_to } => {
+            Content::Message { body, reply_to, thread } => {
                 cells.extend([("kind", "message".into()), ("body", body.clone().into_record().into())]);
                 cells.extend(reply_to.map(|id| ("reply_to", bytes_of(id))));
-                self.put(
-                    &HEADS,
-                    vec![self.conversation()],
-                    vec![("message_seq", at(seq)), ("message_place", count(slot))],
-                );
-                if self.event.rules >= 2 {
-                    let key = vec![self.event.author.uuid().into(), self.conversation()];
-                    self.put(&SENT, key, vec![("seq", at(seq)), ("ordinal", count(ordinal))]);
+                if let Some(ThreadPlace { root, ordinal, also_in_conversation }) = *thread {
+                    cells.extend([("thread", bytes_of(root)), ("thread_ordinal", count(ordinal))]);
+                    cells.push(("also_in_conversation", also_in_conversation.into()));
+                }
+                if thread.is_none_or(|thread| thread.also_in_conversation) {
+                    self.last_message(slot, ordinal);
                 }
             }
             Content::Created => cells.push(("kind", "created".into())),
@@ -151,6 +163,27 @@ impl Writes<'_> {
             let key = vec![self.conversation(), count(slot / SLOTS_PER_BUCKET)];
             self.put(&BUCKETS, key, vec![("start", at(seq))]);
         }
+    }
+
+    /// The last message of the main view, and the author's own one.
+    fn last_message(&mut self, slot: u64, ordinal: u64) {
+        let seq = self.appended.seq;
+        let cells = vec![("message_seq", at(seq)), ("message_place", count(slot))];
+        self.put(&HEADS, vec![self.conversation()], cells);
+        if self.event.rules >= 2 {
+            let key = vec![self.event.author.uuid().into(), self.conversation()];
+            self.put(&SENT, key, vec![("seq", at(seq)), ("ordinal", count(ordinal))]);
+        }
+    }
+
+    /// A new message of a thread: its own row, and the thread's last message.
+    fn thread(&mut self, thread: InThread, slot: u64, ordinal: u64) {
+        let (root, seq) = (self.entry_key(thread.root_slot, thread.root_seq), at(self.appended.seq));
+        let key = vec![self.conversation(), at(thread.root_seq), seq.clone()];
+        self.put(&THREAD_MESSAGES, key, vec![("place", count(slot)), ("ordinal", count(ordinal))]);
+        let (place, time) = (count(thread.root_slot), self.appended.append_time_ms.into());
+        let cells = vec![("place", place), ("ordinal", count(ordinal)), ("time", time), ("last", seq)];
+        self.put(&THREADS, root, cells);
     }
 
     fn member(&mut self, user: UserId, role: Option<Role>) {
@@ -192,9 +225,16 @@ fn id_cells(row: &IdRow) -> Vec<(&'static str, Value)> {
     let mut cells =
         vec![("author", row.author.uuid().into()), ("seq", at(row.seq)), ("hash", row.hash.0.to_vec().into())];
     match row.stands {
-        Stands::Message { slot } => cells.extend([("stands", "message".into()), ("place", count(slot))]),
+        Stands::Message { slot } => {
+            let stands = if row.thread.is_some() { "thread_message" } else { "message" };
+            cells.extend([("stands", stands.into()), ("place", count(slot))]);
+        }
         Stands::Command => cells.push(("stands", "command".into())),
         Stands::Withdrawal => cells.push(("stands", "withdrawal".into())),
+    }
+    if let Some(InThread { root_seq, root_slot, also_in_conversation }) = row.thread {
+        cells.extend([("root", at(root_seq)), ("root_place", count(root_slot))]);
+        cells.push(("also_in_conversation", also_in_conversation.into()));
     }
     cells
 }

@@ -4,8 +4,8 @@
 //! no difference.
 
 use domain::kinds::{
-    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember, RemoveReaction,
-    SendMessage, Withdraw,
+    AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave, PinMessage,
+    RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{Action, Appended, Change, Content, Decision, Effects, Event, Role, Stands};
 use serde_json::{Map, Value, json};
@@ -74,12 +74,7 @@ fn what(event: &Event, effects: &Effects) -> Value {
             json!({ "kind": "role_changed", "user": user.to_string(), "role": role.name() })
         }
         Action::ChangeTitle(ChangeTitle { title }) => json!({ "kind": "title_changed", "title": title }),
-        Action::SendMessage(SendMessage { body, reply_to: None }) => {
-            json!({ "kind": "message", "body": body.reveal() })
-        }
-        Action::SendMessage(SendMessage { body, reply_to: Some(id) }) => {
-            json!({ "kind": "message", "body": body.reveal(), "reply_to": id.to_string() })
-        }
+        Action::SendMessage(message) => sent(message, effects),
         Action::EditMessage(EditMessage { target, body }) => {
             json!({ "kind": "edited", "target": target.to_string(), "body": body.reveal() })
         }
@@ -95,7 +90,29 @@ fn what(event: &Event, effects: &Effects) -> Value {
             json!({ "kind": "reaction_removed", "target": target.to_string(), "emoji": emoji })
         }
         Action::Withdraw(Withdraw) => json!({ "kind": "withdrawn" }),
+        Action::PinMessage(PinMessage { target }) => json!({ "kind": "pinned", "target": target.to_string() }),
+        Action::UnpinMessage(UnpinMessage { target }) => json!({ "kind": "unpinned", "target": target.to_string() }),
     }
+}
+
+fn sent(message: &SendMessage, effects: &Effects) -> Value {
+    let SendMessage { body, reply_to, thread } = message;
+    let mut sent = json!({ "kind": "message", "body": body.reveal() });
+    if let Some(id) = reply_to {
+        sent["reply_to"] = id.to_string().into();
+    }
+    if let Some(IntoThread { root, also_in_conversation }) = thread {
+        let ordinal = effects.changes.iter().find_map(|change| match change {
+            Change::Thread { ordinal, .. } => Some(*ordinal),
+            _ => None,
+        });
+        sent["thread"] = root.to_string().into();
+        sent["thread_ordinal"] = ordinal.into();
+        if *also_in_conversation {
+            sent["also_in_conversation"] = true.into();
+        }
+    }
+    sent
 }
 
 /// The fields that users do not receive who may not read the message that the action is about.
@@ -111,7 +128,9 @@ fn unseen(action: &Action) -> &'static [&'static str] {
         | Action::ChangeTitle(_)
         | Action::SendMessage(_)
         | Action::DeleteMessage(_)
-        | Action::Withdraw(_) => &[],
+        | Action::Withdraw(_)
+        | Action::PinMessage(_)
+        | Action::UnpinMessage(_) => &[],
     }
 }
 

@@ -7,11 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
-    Appended, ConversationId, ConversationState, Effects, EmojiCache, Event, IdCache, RULES_NEWEST, Seq, apply,
+    Appended, ConversationId, ConversationState, Effects, Event, IdCache, RULES_NEWEST, Seq, TargetCache, apply,
 };
 use eventlog::{DecodedRecord, Meaning};
 use futures_util::stream::{self, StreamExt, TryStreamExt};
-use store::{Answers, CacheEntry, Conversations, FactsLookup, Loaded, Store, StoreError, load};
+use store::{Answers, CacheEntry, Conversations, FactsLookup, Loaded, Store, StoreError, load, read_target};
 
 /// The most conversations that are remembered as seen; beyond that, every conversation that is not in memory is
 /// loaded.
@@ -55,7 +55,7 @@ impl Judge {
         for (conversation, appended) in cold {
             if self.is_new(conversation) {
                 let (state, ids) = (ConversationState::default(), IdCache::new(i64::MIN, []));
-                let loaded = Loaded { state, ids, emojis: EmojiCache::default() };
+                let loaded = Loaded { state, ids, targets: TargetCache::default() };
                 self.cache.put(conversation, CacheEntry::Ready(Box::new(loaded)));
             } else {
                 loads.push((conversation, appended));
@@ -102,8 +102,8 @@ impl Judge {
                 FactsLookup::ReadPast(past) => {
                     answers.learn(past, store.memberships(conversation, event.author).await?, as_of);
                 }
-                FactsLookup::ReadEmojis(message, slot) => {
-                    loaded.emojis.keep(message, store.emojis(conversation, slot, message, as_of).await?);
+                FactsLookup::ReadTarget(fact) => {
+                    loaded.keep(read_target(store, conversation, fact, as_of).await?);
                 }
             }
         };

@@ -6,7 +6,7 @@ pub(crate) mod fitful;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use domain::kinds::{AddMembers, AddReaction, Create, DeleteMessage, EditMessage, SendMessage};
+use domain::kinds::{AddMembers, AddReaction, Create, DeleteMessage, EditMessage, IntoThread, PinMessage, SendMessage};
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
@@ -84,12 +84,24 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
         say(log, conversation, ann, id(), create).await;
         for turn in 0..5 {
             let target = id();
-            let send = Action::SendMessage(SendMessage { body: format!("message {turn}").into(), reply_to: None });
+            let send = Action::SendMessage(SendMessage {
+                body: format!("message {turn}").into(),
+                reply_to: None,
+                thread: None,
+            });
             say(log, conversation, ann, target, send.clone()).await;
             say(log, conversation, ann, target, send).await;
             // Services of the last release are among them.
             let (rules, reaction) = (RULES_NEWEST - turn % 2, AddReaction { target, emoji: "+1".into() });
             say_by(rules, log, conversation, other, id(), Action::AddReaction(reaction)).await;
+            if turn == 1 {
+                for also_in_conversation in [false, true] {
+                    let thread = Some(IntoThread { root: target, also_in_conversation });
+                    let send = SendMessage { body: "below".into(), reply_to: None, thread };
+                    say(log, conversation, other, id(), Action::SendMessage(send)).await;
+                }
+                say(log, conversation, other, id(), Action::PinMessage(PinMessage { target })).await;
+            }
             if turn == 2 {
                 say(log, conversation, ann, id(), Action::EditMessage(EditMessage { target, body: "edited".into() }))
                     .await;

@@ -14,6 +14,9 @@ use tokio::time::Instant;
 pub const QUIET_AFTER_START: Duration = Duration::from_secs(10);
 /// How long a node goes on telling another one about a user without being asked again.
 pub(super) const WATCH_KEPT: Duration = Duration::from_secs(40);
+/// How long it is taken for granted that others may know a user's presence: should the word of a change not come, it is
+/// looked up again.
+const SHOWS_KEPT: Duration = Duration::from_secs(60);
 /// The most users of this node that are tracked, with those who have just left: 10 MiB. Beyond, a user is told to be
 /// offline.
 pub(super) const PRESENT_MAX: usize = 100_000;
@@ -32,6 +35,8 @@ pub(super) struct Presences {
     wanted: BTreeMap<UserId, BTreeMap<u32, Instant>>,
     /// Users whose status has changed since it was last told.
     changed: BTreeSet<UserId>,
+    /// Users of whom it is to be looked up again whether they show it, by the moment.
+    again: BTreeSet<(Instant, UserId)>,
     /// Users whose last socket was closed, by the moment at which they are offline.
     gone: BTreeSet<(Instant, UserId)>,
     /// The start of the node.
@@ -64,8 +69,8 @@ impl Present {
 
 impl Presences {
     pub(super) fn new(now: Instant) -> Self {
-        let (present, wanted, changed, gone) = Default::default();
-        Self { present, wanted, changed, gone, begun: now }
+        let (present, wanted, changed, again, gone) = Default::default();
+        Self { present, wanted, changed, again, gone, begun: now }
     }
 
     /// A device of the user is here with that status, or has another one. Returns whether it is tracked.
@@ -87,6 +92,8 @@ impl Presences {
         present.devices.insert(device, status);
         if let Some((at, _)) = present.offline.take() {
             self.gone.remove(&(at, user));
+            // While no device was here, nobody heard of a change of the settings.
+            self.privacy_changed(user);
         }
         self.settle(user, now_ms);
         true
@@ -116,14 +123,13 @@ impl Presences {
     /// That partition wants to know about those users. Returns what it is to be told at once, and how many users were
     /// beyond the bound.
     pub(super) fn want(&mut self, users: &[UserId], partition: u32, now: Instant) -> (Vec<Presence>, usize) {
-        let (mut states, mut beyond) = (Vec::new(), 0);
+        let (mut states, mut beyond, quiet) = (Vec::new(), 0, self.is_quiet(now));
         for user in users {
             if self.wanted.len() >= WANTED_MAX && !self.wanted.contains_key(user) {
                 beyond += 1;
                 continue;
             }
             self.wanted.entry(*user).or_default().insert(partition, now + WATCH_KEPT);
-            let quiet = self.is_quiet(now);
             let Some(present) = self.present.get_mut(user) else { continue };
             match present.shows {
                 Some(false) => {}
@@ -188,7 +194,7 @@ impl Presences {
 
     /// Users about whom others want to know, and for whom it is to be looked up now whether they may: at most so many,
     /// each with the number of changes until now.
-    pub(super) fn unknown(&mut self, most: usize) -> Vec<(UserId, u64)> {
+    pub(super) fn unknown(&mut self, most: usize, now: Instant) -> Vec<(UserId, u64)> {
         let mut unknown = Vec::new();
         for user in self.changed.iter().filter(|user| self.wanted.contains_key(user)) {
             let Some(present) = self.present.get_mut(user) else { continue };
@@ -197,14 +203,33 @@ impl Presences {
                 unknown.push((*user, present.changes));
             }
         }
+        // What was found before counts until it is looked up again.
+        while unknown.len() < most
+            && let Some((at, user)) = self.again.first().copied().filter(|(at, _)| *at <= now)
+        {
+            self.again.remove(&(at, user));
+            let Some(present) = self.present.get_mut(&user) else { continue };
+            if !self.wanted.contains_key(&user) {
+                present.shows = None;
+            } else if present.shows.is_some() && !present.looks_up {
+                present.looks_up = true;
+                unknown.push((user, present.changes));
+            }
+        }
         unknown
     }
 
     /// The result of a look-up; `None`: it has failed, and is to be repeated.
-    pub(super) fn knows(&mut self, user: UserId, changes: u64, shows: Option<bool>) {
+    pub(super) fn knows(&mut self, user: UserId, changes: u64, shows: Option<bool>, now: Instant) {
         if let Some(present) = self.present.get_mut(&user).filter(|present| present.changes == changes) {
-            (present.shows, present.looks_up) = (shows, false);
-            self.changed.insert(user);
+            present.looks_up = false;
+            if present.shows != shows {
+                self.changed.insert(user);
+            }
+            present.shows = shows;
+            if shows.is_some() {
+                self.again.insert((now + SHOWS_KEPT, user));
+            }
         }
     }
 
@@ -238,8 +263,9 @@ mod tests {
 
     /// Looks up that all users about whom others want to know show it.
     fn look_up(node: &mut Presences) {
-        for (user, changes) in node.unknown(usize::MAX) {
-            node.knows(user, changes, Some(true));
+        let now = Instant::now() + QUIET_AFTER_START; // as of a node that is grown
+        for (user, changes) in node.unknown(usize::MAX, now) {
+            node.knows(user, changes, Some(true), now);
         }
     }
 
@@ -318,21 +344,21 @@ mod tests {
         node.says(user(1), 1, Status::Online, 100);
         node.want(&[user(1)], 7, now);
         assert_eq!(node.tick(now, 900), Reports::new(), "it is not known yet whether anybody may know");
-        let [(found, changes)] = node.unknown(10)[..] else { panic!("one is looked up") };
-        assert_eq!(node.unknown(10), [], "once");
-        node.knows(found, changes, None);
-        assert_eq!(node.unknown(10), [(found, changes)], "and again where it has failed");
+        let [(found, changes)] = node.unknown(10, now)[..] else { panic!("one is looked up") };
+        assert_eq!(node.unknown(10, now), [], "once");
+        node.knows(found, changes, None, now);
+        assert_eq!(node.unknown(10, now), [(found, changes)], "and again where it has failed");
         // A change while it is looked up: what was found before does not count.
         node.privacy_changed(user(1));
-        node.knows(found, changes, Some(true));
+        node.knows(found, changes, Some(true), now);
         assert_eq!(node.tick(now, 900), Reports::new());
         look_up(&mut node);
         assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Online, 100)]);
         // Now the user hides, and is offline at once, in the same words as others; then nothing is told any more.
         let hide = |node: &mut Presences, shows| {
             node.privacy_changed(user(1));
-            let [(found, changes)] = node.unknown(10)[..] else { panic!("one is looked up") };
-            node.knows(found, changes, Some(shows));
+            let [(found, changes)] = node.unknown(10, now)[..] else { panic!("one is looked up") };
+            node.knows(found, changes, Some(shows), now);
         };
         hide(&mut node, false);
         assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Offline, 900)]);
@@ -343,6 +369,33 @@ mod tests {
         assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Dnd, 200)]);
     }
 
+    /// The word of a change may be lost: nobody is shown for a whole session who has hidden.
+    #[test]
+    fn whether_it_may_be_shown_is_looked_up_again() {
+        let (mut node, now) = grown();
+        node.says(user(1), 1, Status::Online, 100);
+        node.want(&[user(1)], 7, now);
+        look_up(&mut node);
+        assert_eq!(node.tick(now, 900)[&7], [presence(1, Status::Online, 100)]);
+        assert_eq!(node.unknown(10, now + SHOWS_KEPT - SECOND), []);
+        let mut later = now + SHOWS_KEPT + SECOND;
+        node.want(&[user(1)], 7, later);
+        let [(found, changes)] = node.unknown(10, later)[..] else { panic!("once more") };
+        assert_eq!(node.unknown(10, later), [], "once");
+        node.knows(found, changes, Some(true), later);
+        assert_eq!(node.tick(later, 900), Reports::new(), "nothing has changed");
+        later += SHOWS_KEPT;
+        node.want(&[user(1)], 7, later);
+        let [(found, changes)] = node.unknown(10, later)[..] else { panic!("and again") };
+        node.knows(found, changes, Some(false), later);
+        assert_eq!(node.tick(later, 900)[&7], [presence(1, Status::Offline, 900)]);
+        // Of somebody about whom nobody wants to know, nothing is looked up.
+        assert_eq!(node.unknown(10, later + 10 * SHOWS_KEPT).len(), 1);
+        let alone = later + 20 * SHOWS_KEPT;
+        node.tick(alone, 900);
+        assert_eq!(node.unknown(10, alone), []);
+    }
+
     #[test]
     fn what_is_tracked_is_bounded() {
         let (mut node, now) = grown();
@@ -350,7 +403,7 @@ mod tests {
         assert_eq!(crowd.iter().filter(|user| node.says(**user, 1, Status::Online, 1)).count(), PRESENT_MAX);
         let (states, beyond) = node.want(&crowd, 7, now);
         assert_eq!((states.len(), beyond), (0, 10));
-        assert_eq!(node.unknown(10).len(), 10, "and so many are looked up at a time");
+        assert_eq!(node.unknown(10, now).len(), 10, "and so many are looked up at a time");
         node.tick(now + WATCH_KEPT, 900);
         assert_eq!(node.want(&crowd[..10], 7, now).1, 0, "and given back");
     }

@@ -76,7 +76,11 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
     let hello = ClientFrame::Hello { token, cursor, user: Some(user), batch: Some(true), signals: Some(true) };
     let create =
         |title| CommandFrame::new(id, None, CommandKind::Create { kind: "group".into(), title, members: vec![user] });
-    let send = |reply_to| CommandFrame::new(id, conversation, CommandKind::Send { body: "hi".into(), reply_to });
+    let send = |named: Option<CommandId>| {
+        let (body, also_in_conversation) = ("hi".into(), named.is_some());
+        let what = CommandKind::Send { body, reply_to: named, thread: named, also_in_conversation };
+        CommandFrame::new(id, conversation, what)
+    };
     let mut samples = vec![
         pair(&hello, &ClientFrame::Hello { token: None, cursor: None, user: None, batch: None, signals: None }),
         pair(&create(some("title")), &create(None)),
@@ -100,6 +104,8 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         CommandFrame::new(id, conversation, CommandKind::React { target: id, emoji: "+1".into() }),
         CommandFrame::new(id, conversation, CommandKind::Unreact { target: id, emoji: "👍".into() }),
         CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
+        CommandFrame::new(id, conversation, CommandKind::Pin { target: id }),
+        CommandFrame::new(id, conversation, CommandKind::Unpin { target: id }),
     ];
     samples.extend(commands.iter().map(|frame| pair(frame, frame)));
     samples
@@ -147,7 +153,11 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
     };
     // Each kind with all of its fields, and without the optional ones.
     let event = |what| event_at(Some(1), what);
-    let message = |reply_to| event(FeedKind::Message { body: "hi".into(), reply_to });
+    let message = |named: Option<CommandId>| {
+        let (thread_ordinal, also_in_conversation) = (named.map(|_| 3), named.is_some());
+        let body = "hi".into();
+        event(FeedKind::Message { body, reply_to: named, thread: named, thread_ordinal, also_in_conversation })
+    };
     let left = |owner| event(FeedKind::Left { user, owner });
     let edited = |body| event(FeedKind::Edited { target: id, body });
     let reacted = |emoji| event(FeedKind::Reacted { target: id, emoji });
@@ -167,6 +177,8 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
         FeedKind::Created { conversation_kind: "direct".into(), title: String::new(), members: members.clone() },
         FeedKind::Joined { members },
         FeedKind::RoleChanged { user, role: "owner".into() },
+        FeedKind::Pinned { target: id },
+        FeedKind::Unpinned { target: id },
         FeedKind::TitleChanged { title: "title".into() },
         FeedKind::Deleted { target: id },
     ];

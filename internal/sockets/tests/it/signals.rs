@@ -12,7 +12,7 @@ use events::topics::{self, DELIVERIES, MESSAGES, SIGNALS, spec_of};
 use events::{Codec, Delivery};
 use protocol::{DoingName, FeedFrame, FeedKind, SignalFrame};
 use serde_json::json;
-use store::{Applied, Privacy, Row, Source};
+use store::{Applied, Privacy, PrivacyUpdate, Row, Source};
 use tokio::time::sleep;
 
 use crate::common::{
@@ -225,7 +225,8 @@ async fn who_hides_is_offline_and_sees_nobody() {
     let hidden = Privacy { invisible: true, ..Privacy::default() };
     for (privacy, status) in [(hidden, Status::Offline), (Privacy::default(), Status::Online)] {
         // As the user service and the fan-out do it: first the row, then the event.
-        world.store.set_privacy(bob, privacy).await.unwrap();
+        let change = PrivacyUpdate { presence: Some(privacy.presence), invisible: Some(privacy.invisible) };
+        world.store.set_privacy(bob, change).await.unwrap();
         let frame = FeedFrame::Account { event: "privacy_changed".into(), time: 1 };
         let frame = serde_json::to_string(&frame).unwrap();
         let delivery = Delivery { recipients: vec![bob], event_key: None, frame };

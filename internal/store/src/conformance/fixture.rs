@@ -70,12 +70,17 @@ impl Fixture {
             id: self.id(),
             author: self.user(),
             time_ms: NEW_YEAR_MS + i64::try_from(seq.offset()).unwrap(),
-            content: Content::Message { body: format!("message {}", seq.offset()).into(), reply_to: None },
+            content: Content::Message {
+                body: format!("message {}", seq.offset()).into(),
+                reply_to: None,
+                thread: None,
+            },
             changed: seq,
             edited_ms: None,
             deleted: false,
             deleted_by: None,
             reactions: Vec::new(),
+            replies: None,
         }
     }
 
@@ -153,7 +158,7 @@ pub(super) fn member(user: UserId, seq: Seq, role: Option<Role>) -> Stamped {
 }
 
 pub(super) fn id_row(author: UserId, seq: Seq, stands: Stands) -> IdRow {
-    IdRow { author, seq, hash: PayloadHash([7; 16]), stands, deleted: None }
+    IdRow { author, seq, hash: PayloadHash([7; 16]), stands, thread: None, deleted: None }
 }
 
 /// Reads a timeline page by page in both directions, in pages of several sizes, and expects these entries.

@@ -3,19 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
-    RemoveReaction, SendMessage, Withdraw,
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
+    PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{
     Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
-    Effects, EmojiCache, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, ReactionChange, Refusal, Role, Seq,
-    Stands, UserId, apply, past_of,
+    Effects, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, ReactionChange, Refusal, Role, Seq, TargetCache,
+    UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
 use crate::{
-    BUCKET_SLOTS, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, UserConversation, bucket_of,
-    rows_of,
+    BUCKET_SLOTS, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, ThreadMessage, ThreadSummary,
+    UserConversation, bucket_of, rows_of,
 };
 
 /// An event and its result.
@@ -42,11 +42,13 @@ pub(super) struct GeneratedConversation {
     pub(super) inviters: BTreeMap<UserId, UserId>,
     /// Deleted messages, with the seqs of their deletions.
     pub(super) gone: BTreeMap<Seq, Seq>,
+    /// The messages of each thread, by the root's seq.
+    pub(super) threads: BTreeMap<Seq, Vec<ThreadMessage>>,
     /// The latest stored refusals.
     pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
     /// The kinds of its accepted events.
     pub(super) kinds: BTreeSet<Kind>,
-    emojis: EmojiCache,
+    targets: TargetCache,
     state: ConversationState,
     events: Vec<Event>,
 }
@@ -69,9 +71,10 @@ impl GeneratedConversation {
             sent: BTreeMap::new(),
             inviters: BTreeMap::new(),
             gone: BTreeMap::new(),
+            threads: BTreeMap::new(),
             refusals: BTreeMap::new(),
             kinds: BTreeSet::new(),
-            emojis: EmojiCache::default(),
+            targets: TargetCache::default(),
             state: ConversationState::default(),
             events: Vec::new(),
         };
@@ -111,14 +114,21 @@ impl GeneratedConversation {
         let emoji = ["\u{1F44D}", "\u{2764}", "ok"][fixture.below(3)].to_owned();
         let text = format!("text {}", fixture.entropy.below(1000));
         let role = [Role::Member, Role::Admin, Role::Owner][fixture.below(3)];
-        let (author, action) = match fixture.below(24) {
+        let (author, action) = match fixture.below(31) {
             0..=7 => (
                 author,
                 Action::SendMessage(SendMessage {
                     body: text.into(),
                     reply_to: Some(target).filter(|_| fixture.below(3) == 0),
+                    thread: None,
                 }),
             ),
+            24..28 => {
+                let thread = Some(IntoThread { root: target, also_in_conversation: fixture.below(3) == 0 });
+                (author, Action::SendMessage(SendMessage { body: text.into(), reply_to: None, thread }))
+            }
+            28 | 29 => (people[0], Action::PinMessage(PinMessage { target })),
+            30 => (people[0], Action::UnpinMessage(UnpinMessage { target })),
             8..=10 => (owner, Action::EditMessage(EditMessage { target, body: text.into() })),
             11 | 12 => (owner, Action::DeleteMessage(DeleteMessage { target })),
             13..=15 => (author, Action::AddReaction(AddReaction { target, emoji })),
@@ -139,8 +149,8 @@ impl GeneratedConversation {
         let versions = || self.versions.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(versions(), appended.seq.before().unwrap()));
-        let emojis = self.emojis.fact(event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis };
+        let (emojis, thread) = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, emojis, thread };
         let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
         let writes = self.writes(event, appended, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
@@ -153,7 +163,7 @@ impl GeneratedConversation {
             self.learn(event, appended, change);
         }
         self.state.absorb(appended.seq, &effects.changes);
-        self.emojis.absorb(&effects.changes);
+        self.targets.absorb(&effects.changes);
         if effects.raises_head(event) {
             let last_message = self.head.and_then(|head| head.last_message);
             self.head = Some(Head {
@@ -179,11 +189,17 @@ impl GeneratedConversation {
         writes
     }
 
+    fn learn_thread(&mut self, root: Seq, appended: Appended, (slot, ordinal): (u64, u64)) {
+        let (seq, last_ms) = (appended.seq, appended.append_time_ms);
+        self.threads.entry(root).or_default().push(ThreadMessage { seq, slot, ordinal, deleted: false });
+        self.entries.get_mut(&root).unwrap().replies = Some(ThreadSummary { messages: ordinal, last: seq, last_ms });
+    }
+
     fn learn(&mut self, event: &Event, appended: Appended, change: &Change) {
         let (conversation, seq) = (self.conversation, appended.seq);
         match change.clone() {
             Change::Timeline { slot, ordinal, content } => {
-                if matches!(content, Content::Message { .. }) {
+                if content.is_main_message() {
                     self.sent.insert(event.author, Mark { seq, ordinal });
                 }
                 let entry = Entry {
@@ -199,6 +215,7 @@ impl GeneratedConversation {
                     deleted: false,
                     deleted_by: None,
                     reactions: Vec::new(),
+                    replies: None,
                 };
                 self.entries.insert(seq, entry);
             }
@@ -207,12 +224,19 @@ impl GeneratedConversation {
                 (entry.changed, entry.edited_ms) = (seq, Some(appended.append_time_ms));
                 set_body(&mut entry.content, body);
             }
-            Change::Deleted { id, seq: message, by, .. } => {
+            Change::Thread { of, slot, ordinal } => self.learn_thread(of.root_seq, appended, (slot, ordinal)),
+            Change::Deleted { id, seq: message, by, thread, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
                 (entry.changed, entry.deleted, entry.deleted_by) = (seq, true, by);
                 entry.reactions.clear();
                 set_body(&mut entry.content, MessageText::default());
-                self.gone.insert(message, seq);
+                if entry.content.is_main_message() {
+                    self.gone.insert(message, seq);
+                }
+                if let Some(of) = thread {
+                    let messages = self.threads.get_mut(&of.root_seq).unwrap();
+                    messages.iter_mut().find(|known| known.seq == message).unwrap().deleted = true;
+                }
                 self.ids.get_mut(&id).unwrap().deleted = Some(seq);
             }
             Change::Reaction { seq: message, emoji, change, .. } => {
@@ -239,7 +263,7 @@ impl GeneratedConversation {
                 let row = UserConversation { conversation, role, changed: seq, joined, joined_ordinal };
                 self.users.insert(user, row);
             }
-            Change::Settings(_) => {}
+            Change::Settings(_) | Change::Pins(_) => {}
             Change::Id { id, row } => drop(self.ids.insert(id, row)),
         }
     }
@@ -261,9 +285,7 @@ fn set_body(content: &mut Content, text: MessageText) {
 
 fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {
     effects.changes.iter().find_map(|change| match change {
-        Change::Id { row: IdRow { stands: Stands::Message { slot }, .. }, .. } => {
-            Some(LastMessage { seq, slot: *slot })
-        }
+        Change::Timeline { slot, content, .. } if content.is_main_message() => Some(LastMessage { seq, slot: *slot }),
         _ => None,
     })
 }

@@ -6,7 +6,7 @@ use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Kind, Seq};
 
 use crate::conformance::fixture::{Fixture, at, expect_timeline};
 use crate::conformance::generated::GeneratedConversation;
-use crate::load;
+use crate::{Direction, Page, ThreadMessage, load};
 
 /// Writes the conversation as storage may: in order, split anywhere, with some writes repeated.
 async fn write(fixture: &Fixture, generated: &GeneratedConversation) {
@@ -82,6 +82,35 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
         }
         assert_eq!(store.deleted(conversation, (at(0), last), last, 100).await.unwrap(), generated.gone.len());
         assert_eq!(store.deleted(conversation, (at(0), last), last, 1).await.unwrap(), generated.gone.len().min(1));
+        let mut roots = Vec::new();
+        for (root, messages) in &generated.threads {
+            let place = (*root, generated.entries[root].slot);
+            roots.insert(0, place);
+            let (both, page) =
+                ([Direction::Before, Direction::After], |anchor, direction| Page { anchor, direction, limit: 3 });
+            for (direction, anchor) in both.into_iter().flat_map(|way| [(way, None), (way, Some(messages[0].seq))]) {
+                let behind = |message: &ThreadMessage| match (direction, anchor) {
+                    (_, None) => true,
+                    (Direction::Before, Some(anchor)) => message.seq < anchor,
+                    (Direction::After, Some(anchor)) => message.seq > anchor,
+                };
+                let mut expected: Vec<_> = messages.iter().copied().filter(behind).collect();
+                if direction == Direction::Before {
+                    expected.reverse();
+                }
+                expected.truncate(3);
+                let read = store.thread(conversation, *root, page(anchor, direction), last).await.unwrap();
+                assert_eq!(read, expected, "{direction:?} {anchor:?}");
+            }
+            for step in &generated.steps {
+                let length = messages.iter().filter(|message| message.seq <= step.seq).count() as u64;
+                assert_eq!(store.thread_length(conversation, *root, step.seq).await.unwrap(), length);
+            }
+        }
+        assert_eq!(store.threads(conversation, None, 100).await.unwrap(), roots);
+        if let [first, second, ..] = roots[..] {
+            assert_eq!(store.threads(conversation, Some(first.0), 1).await.unwrap(), [second]);
+        }
         for ((author, id), refusal) in &generated.refusals {
             assert_eq!(store.refusal(conversation, *author, *id).await.unwrap(), Some(*refusal));
             assert_eq!(store.refusal(conversation, fixture.user(), *id).await.unwrap(), None);

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Content, ConversationId, ConversationKind, Refusal, Role, Settings, Stands};
+use domain::{Content, ConversationId, ConversationKind, Pin, Refusal, Role, Settings, Stands, ThreadPlace};
 
 use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
-use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, ReactionRow, Row, Value, canonical};
+use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, ReactionRow, Row, ThreadRow, Value, canonical};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as in CQL.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -67,7 +67,7 @@ pub(super) async fn higher_timestamp_wins(fixture: Fixture) {
     fixture.write(conversation, vec![edit(9, "nine")]).await;
     fixture.write(conversation, vec![edit(7, "seven")]).await;
     let read = only_entry(&fixture, conversation).await;
-    assert_eq!(read.content, Content::Message { body: "nine".into(), reply_to: None });
+    assert_eq!(read.content, Content::Message { body: "nine".into(), reply_to: None, thread: None });
     assert_eq!((read.changed, read.edited_ms), (at(9), Some(77)));
     // The other cells are still those of the first write.
     assert_eq!((read.author, read.time_ms, read.id), (message.author, message.time_ms, message.id));
@@ -119,7 +119,7 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
     fixture.write(conversation, deletion).await;
     fixture.write(conversation, older).await;
     let read = only_entry(&fixture, conversation).await;
-    assert_eq!(read.content, Content::Message { body: "".into(), reply_to: None }, "a deletion stays");
+    assert_eq!(read.content, Content::Message { body: "".into(), reply_to: None, thread: None }, "a deletion stays");
     assert!(read.deleted && read.changed == at(20));
     assert_eq!(read.edited_ms, Some(1), "a cell that nobody wrote later");
     assert_eq!(fixture.store.id(conversation, id, at(30)).await.unwrap().unwrap().deleted, Some(at(20)));
@@ -200,10 +200,15 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
     let (slot, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
     let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
     let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
-    match fixture.below(21) {
+    match fixture.below(25) {
         0 => {
             let content = [
-                Content::Message { body: text.clone().into(), reply_to: Some(id).filter(|_| number > 100) },
+                Content::Message {
+                    body: text.clone().into(),
+                    reply_to: Some(id).filter(|_| number > 100),
+                    thread: Some(ThreadPlace { root: id, ordinal: number, also_in_conversation: number > 200 })
+                        .filter(|_| number > 150),
+                },
                 Content::Joined(users.to_vec()),
                 Content::Left(user),
                 Content::Title(text),
@@ -226,6 +231,12 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
             Row::Reaction(ReactionRow::ByEmoji { message: seq, slot, user, emoji, stands, changed })
         }
         19 => Row::Reaction(ReactionRow::NewEmoji { message: seq, slot, emoji: text, first: at(number) }),
+        21 => Row::Thread(ThreadRow::Message { root: at(1), seq, slot, ordinal: number }),
+        22 => Row::Thread(ThreadRow::Gone { root: at(1), seq, deleted: at(number) }),
+        23 => {
+            Row::Thread(ThreadRow::Last { root: seq, root_slot: slot, ordinal: number, time_ms: -1, seq: at(number) })
+        }
+        24 => Row::Pins { seq, pins: vec![Pin { id, seq: at(number), slot }] },
         9 => Row::Id { id, row: id_row(user, at(number), Stands::Message { slot }) },
         10 => Row::IdDeleted { id, deleted: at(number) },
         11 => Row::Head { seq: at(number), time_ms: -1, slot, ordinal: number },

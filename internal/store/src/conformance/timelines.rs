@@ -102,9 +102,9 @@ pub(super) async fn every_kind(fixture: Fixture) {
         Content::Left(many[1]),
         Content::Title("a title".into()),
         Content::Title(String::new()),
-        Content::Message { body: long.into(), reply_to: None },
-        Content::Message { body: "yes".into(), reply_to: Some(fixture.id()) },
-        Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None },
+        Content::Message { body: long.into(), reply_to: None, thread: None },
+        Content::Message { body: "yes".into(), reply_to: Some(fixture.id()), thread: None },
+        Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None, thread: None },
     ];
     let mut entries = Vec::new();
     for (slot, content) in (0..).zip(contents) {
@@ -120,7 +120,7 @@ pub(super) async fn edits_and_deletions(fixture: Fixture) {
     let conversation = fixture.conversation();
     let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_SLOTS]).await;
     let reply_to = Some(fixture.id());
-    entries[0].content = Content::Message { body: "as sent".into(), reply_to };
+    entries[0].content = Content::Message { body: "as sent".into(), reply_to, thread: None };
     let edit = |seq, slot, changed, body: &str| {
         let time_ms = NEW_YEAR_MS + changed;
         let changed = at(u64::try_from(changed).unwrap());
@@ -139,7 +139,7 @@ pub(super) async fn edits_and_deletions(fixture: Fixture) {
     ];
     fixture.write(conversation, rows).await;
     fixture.write(conversation, vec![entry_row(&entries[0])]).await;
-    let message = |body: &str, reply_to| Content::Message { body: body.into(), reply_to };
+    let message = |body: &str, reply_to| Content::Message { body: body.into(), reply_to, thread: None };
     entries[0] = Entry {
         content: message("edited", reply_to),
         changed: at(40),
@@ -187,7 +187,7 @@ pub(super) async fn reactions(fixture: Fixture) {
     entries[0].reactions = vec![reaction(0, "later"), reaction(2, "\u{1F44D}")];
     entries[0].changed = at(60);
     entries[2].reactions = vec![reaction(1, "x")];
-    entries[2].content = Content::Message { body: "e".into(), reply_to: None };
+    entries[2].content = Content::Message { body: "e".into(), reply_to: None, thread: None };
     (entries[2].changed, entries[2].edited_ms) = (at(70), Some(5));
     entries[3].changed = at(62); // a removed reaction is a change, too
     expect_timeline(&*fixture.store, conversation, &entries).await;

@@ -4,8 +4,8 @@ use environment::Clock;
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS};
 use crate::{
-    Account, AccountCreated, Audience, ENDED_BUCKET_MS, ListedSession, OutboxRow, Privacy, ReplacedToken, Session,
-    TokenFamily,
+    Account, AccountCreated, Audience, ENDED_BUCKET_MS, ListedSession, OutboxRow, Privacy, PrivacyUpdate,
+    ReplacedToken, Session, TokenFamily,
 };
 
 /// A session lifetime longer than the suite runs.
@@ -139,13 +139,20 @@ pub(super) async fn privacy(fixture: Fixture) {
     let store = &fixture.store;
     let (ann, bob) = (account(&fixture, "ann").0.id, account(&fixture, "bob").0.id);
     assert_eq!(store.privacy(ann).await.unwrap(), Privacy::default(), "who has set nothing shows everything");
+    let change = |presence, invisible| PrivacyUpdate { presence, invisible };
     let hidden = Privacy { presence: Audience::Nobody, invisible: false };
-    store.set_privacy(ann, hidden).await.unwrap();
-    let invisible = Privacy { presence: Audience::Everyone, invisible: true };
-    store.set_privacy(bob, invisible).await.unwrap();
+    store.set_privacy(ann, change(Some(Audience::Nobody), None)).await.unwrap();
     assert_eq!(store.privacy(ann).await.unwrap(), hidden);
+    let invisible = Privacy { presence: Audience::Everyone, invisible: true };
+    store.set_privacy(bob, change(None, Some(true))).await.unwrap();
     assert_eq!(store.privacy(bob).await.unwrap(), invisible);
-    store.set_privacy(bob, Privacy::default()).await.unwrap();
+    // What one change does not name stays as another has set it.
+    store.set_privacy(ann, change(None, Some(true))).await.unwrap();
+    assert_eq!(store.privacy(ann).await.unwrap(), Privacy { presence: Audience::Nobody, invisible: true });
+    store.set_privacy(ann, change(None, None)).await.unwrap();
+    store.set_privacy(ann, change(Some(Audience::Everyone), None)).await.unwrap();
+    assert_eq!(store.privacy(ann).await.unwrap(), invisible);
+    store.set_privacy(bob, change(Some(Audience::Everyone), Some(false))).await.unwrap();
     assert!(store.privacy(bob).await.unwrap().shows_presence());
     assert!(!hidden.shows_presence() && !invisible.shows_presence());
 }

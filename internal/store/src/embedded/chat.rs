@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::limits::EMOJIS_PER_MESSAGE_MAX;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Seq, Settings};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Pin, Seq, Settings};
 use environment::seeded_bugs::{Bug, seeded};
 use kv::Durability;
 
 use crate::embedded::derived::{Derived, PlacedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
 use crate::observer::Op;
-use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, MESSAGE_EMOJIS, SETTINGS, TIMELINE};
+use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, MESSAGE_EMOJIS, PINS, SETTINGS, THREAD_MESSAGES, TIMELINE};
 use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef, bucket_of};
 
 /// Rows that one job of the writer merges: other jobs run between the parts of a large write.
@@ -38,7 +38,8 @@ impl ChatStore for EmbeddedStore {
             members.finish()
         };
         let (slot, ordinal) = counters(tables, conversation, as_of).await?;
-        Ok(ConversationState { settings: settings(tables, conversation, as_of)?, members, slot, ordinal })
+        let (settings, pins) = (settings(tables, conversation, as_of)?, pins(tables, conversation, as_of)?);
+        Ok(ConversationState { settings, members, pins, slot, ordinal })
     }
 
     async fn settings(&self, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {
@@ -87,6 +88,23 @@ impl ChatStore for EmbeddedStore {
         });
         each.await?;
         Ok(found)
+    }
+
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError> {
+        let mut length = 0;
+        let (from, _) = under(&[conversation.into(), root.into()]);
+        let to = Bound::Included(row::key(&[conversation.into(), root.into(), as_of.into()]));
+        let each = self.read().await?.table(&THREAD_MESSAGES).each((from, to), true, 1, |row| {
+            let Some(message) = row.thread_message(as_of)? else { return Ok(ControlFlow::Continue(())) };
+            length = message.ordinal;
+            Ok(ControlFlow::Break(()))
+        });
+        each.await?;
+        Ok(length)
+    }
+
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+        pins(self.read().await?, conversation, as_of)
     }
 
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
@@ -207,6 +225,13 @@ async fn counters(tables: &Derived, conversation: ConversationId, as_of: Seq) ->
         Ok(entry.map_or(ControlFlow::Continue(()), |entry| ControlFlow::Break((entry.slot + 1, entry.ordinal))))
     });
     Ok(each.await?.unwrap_or_default())
+}
+
+fn pins(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+    let (from, _) = under(&[conversation.into()]);
+    let to = Bound::Included(row::key(&[conversation.into(), as_of.into()]));
+    let row = tables.table(&PINS).rows(&(from, to), 1, true)?.pop();
+    Ok(row.map(|row| row.pins()).transpose()?.unwrap_or_default())
 }
 
 fn settings(tables: &Derived, conversation: ConversationId, as_of: Seq) -> Result<Option<Settings>, StoreError> {

@@ -9,9 +9,12 @@ use crate::embedded::EmbeddedStore;
 use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
-use crate::tables::{DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REFUSALS, SENT, TIMELINE, USER_CONVERSATIONS};
+use crate::tables::{
+    DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REFUSALS, SENT, THREAD_MESSAGES, THREADS, TIMELINE,
+    USER_CONVERSATIONS,
+};
 use crate::{
-    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError,
+    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError, ThreadMessage,
     UserConversation, bucket_of,
 };
 
@@ -40,6 +43,54 @@ impl HistoryStore for EmbeddedStore {
         let mut entries: Vec<Entry> = row.entry()?.into_iter().collect();
         annotate(tables, conversation, &mut entries).await?;
         Ok(entries.pop())
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError> {
+        let tables = self.read().await?;
+        let mut messages = Vec::new();
+        if page.limit == 0 {
+            return Ok(messages);
+        }
+        let (mut from, mut to) = under(&[conversation.into(), root.into()]);
+        let edge = |seq: Seq| Bound::Excluded(row::key(&[conversation.into(), root.into(), seq.into()]));
+        match (page.direction, page.anchor) {
+            (Direction::Before, Some(anchor)) => to = edge(anchor),
+            (Direction::After, Some(anchor)) => from = edge(anchor),
+            (Direction::Before | Direction::After, None) => {}
+        }
+        let back = page.direction == Direction::Before;
+        let each = tables.table(&THREAD_MESSAGES).each((from, to), back, page.limit, |row| {
+            messages.extend(row.thread_message(as_of)?);
+            Ok(if messages.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        });
+        each.await?;
+        Ok(messages)
+    }
+
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        let tables = self.read().await?;
+        let page = Page { anchor: before, direction: Direction::Before, limit };
+        let mut roots = Vec::new();
+        let Some(range) = page_range(tables, conversation, &page).await?.filter(|_| limit > 0) else {
+            return Ok(roots);
+        };
+        let each = tables.table(&THREADS).each(range, true, limit, |row| {
+            roots.push(row.thread_root()?);
+            Ok(if roots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        });
+        each.await?;
+        Ok(roots)
     }
 
     async fn memberships(

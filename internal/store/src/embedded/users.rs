@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::embedded::EmbeddedStore;
 use crate::embedded::codec::{Fields, Parse};
-use crate::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, StoreError, UserStore};
+use crate::{Account, AccountCreated, Audience, Malformed, OutboxRow, Privacy, PrivacyUpdate, StoreError, UserStore};
 
 #[async_trait]
 impl UserStore for EmbeddedStore {
@@ -72,10 +72,14 @@ impl UserStore for EmbeddedStore {
         Ok(found.map(|value| decode_privacy(&value)).transpose()?.unwrap_or_default())
     }
 
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError> {
         let table = self.kept()?.privacy.clone();
         let change = self.change(Durability::Power, move |changes| {
-            changes.put(&table, user.as_bytes().to_vec(), encode_privacy(privacy));
+            let known = changes.get(&table, user.as_bytes())?.map(|value| decode_privacy(&value)).transpose()?;
+            let Privacy { presence, invisible } = known.unwrap_or_default();
+            let presence = change.presence.unwrap_or(presence);
+            let changed = Privacy { presence, invisible: change.invisible.unwrap_or(invisible) };
+            changes.put(&table, user.as_bytes().to_vec(), encode_privacy(changed));
             Ok(())
         });
         change.await

@@ -4,13 +4,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
+use domain::{
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+};
 
 use super::Following;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, Session, SessionStore,
-    SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session,
+    SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage, UserConversation, UserStore, Value,
 };
 
 #[async_trait]
@@ -50,6 +52,14 @@ impl ChatStore for Following {
         self.store().emojis(conversation, slot, message, as_of).await
     }
 
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+        self.store().pins(conversation, as_of).await
+    }
+
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError> {
+        self.store().thread_length(conversation, root, as_of).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         self.store().set_applied(source, applied).await
     }
@@ -86,6 +96,25 @@ impl HistoryStore for Following {
 
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
         self.store().entry(conversation, slot, seq).await
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError> {
+        self.store().thread(conversation, root, page, as_of).await
+    }
+
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        self.store().threads(conversation, before, limit).await
     }
 
     async fn memberships(
@@ -263,8 +292,8 @@ impl UserStore for Following {
         self.root().privacy(user).await
     }
 
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
-        self.root().set_privacy(user, privacy).await
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError> {
+        self.root().set_privacy(user, change).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Refusal, Role, Seq, Settings, UserId};
+use domain::{
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+};
 
 use super::StoreWrapper;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, Session, SessionStore,
-    SharedStore, Source, StoreAdmin, StoreError, UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session,
+    SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage, UserConversation, UserStore, Value,
 };
 
 #[async_trait]
@@ -49,6 +51,14 @@ impl<S: StoreWrapper> ChatStore for S {
         StoreWrapper::emojis(self, conversation, slot, message, as_of).await
     }
 
+    async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
+        StoreWrapper::pins(self, conversation, as_of).await
+    }
+
+    async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError> {
+        StoreWrapper::thread_length(self, conversation, root, as_of).await
+    }
+
     async fn set_applied(&self, source: Source, applied: Applied) -> Result<(), StoreError> {
         StoreWrapper::set_applied(self, source, applied).await
     }
@@ -79,6 +89,25 @@ impl<S: StoreWrapper> HistoryStore for S {
 
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError> {
         StoreWrapper::entry(self, conversation, slot, seq).await
+    }
+
+    async fn thread(
+        &self,
+        conversation: ConversationId,
+        root: Seq,
+        page: Page,
+        as_of: Seq,
+    ) -> Result<Vec<ThreadMessage>, StoreError> {
+        StoreWrapper::thread(self, conversation, root, page, as_of).await
+    }
+
+    async fn threads(
+        &self,
+        conversation: ConversationId,
+        before: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        StoreWrapper::threads(self, conversation, before, limit).await
     }
 
     async fn memberships(
@@ -256,8 +285,8 @@ impl<S: StoreWrapper> UserStore for S {
         StoreWrapper::privacy(self, user).await
     }
 
-    async fn set_privacy(&self, user: UserId, privacy: Privacy) -> Result<(), StoreError> {
-        StoreWrapper::set_privacy(self, user, privacy).await
+    async fn set_privacy(&self, user: UserId, change: PrivacyUpdate) -> Result<(), StoreError> {
+        StoreWrapper::set_privacy(self, user, change).await
     }
 
     async fn add_outbox(&self, event: &OutboxRow) -> Result<(), StoreError> {

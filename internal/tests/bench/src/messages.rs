@@ -150,7 +150,7 @@ impl Messages {
     async fn one(&mut self, number: usize) -> Result<()> {
         let at = self.conversations.get(number % self.conversations.len().max(1));
         let Conversation { id: conversation, author, partitions } = *at.context("no conversation was opened")?;
-        let message = SendMessage { body: self.body.clone().into(), reply_to: None };
+        let message = SendMessage { body: self.body.clone().into(), reply_to: None, thread: None };
         *self.appended.messages.entry(conversation).or_default() += 1;
         self.appended.deliveries += partitions;
         self.append(id()?, conversation, author, Action::SendMessage(message)).await

@@ -103,6 +103,8 @@ fn conversations() -> Section {
                 number(limits::EMOJIS_PER_MESSAGE_MAX),
                 "`too_many_reactions`",
             ),
+            ("messages of a thread, deleted ones too", number(limits::THREAD_MESSAGES_MAX), "`thread_full`"),
+            ("pinned messages of a conversation", number(limits::PINS_MAX), "`too_many_pins`"),
             (
                 "reactions shown of one message",
                 number(store::REACTIONS_SHOWN_MAX),

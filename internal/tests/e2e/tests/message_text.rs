@@ -71,7 +71,7 @@ fn ways() -> Result<[Way; 2]> {
     let mut said = None;
     for (number, id, action) in [
         (1, first, Action::Create(create)),
-        (2, target, Action::SendMessage(SendMessage { body: WRITTEN.into(), reply_to: None })),
+        (2, target, Action::SendMessage(SendMessage { body: WRITTEN.into(), reply_to: None, thread: None })),
         (3, CommandId::first_at(1_002), Action::EditMessage(EditMessage { target, body: WRITTEN.into() })),
     ] {
         let (received_ms, rules, key_id) = (1_000, RULES_NEWEST, None);
@@ -100,14 +100,17 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
     }
     let (id, body) = (CommandId::first_at(5), || MessageText::from(WRITTEN));
     printed.extend([
-        ("domain::SendMessage", both(&SendMessage { body: body(), reply_to: None })),
+        ("domain::SendMessage", both(&SendMessage { body: body(), reply_to: None, thread: None })),
         ("domain::EditMessage", both(&EditMessage { target: id, body: body() })),
-        ("domain::Content", both(&Content::Message { body: body(), reply_to: None })),
-        ("protocol::CommandKind", both(&CommandKind::Send { body: body(), reply_to: None })),
+        ("domain::Content", both(&Content::Message { body: body(), reply_to: None, thread: None })),
+        ("protocol::CommandKind", both(&CommandKind::send(body(), None))),
         ("protocol::CommandKind", both(&CommandKind::Edit { target: id, body: body() })),
-        ("protocol::SendBody", both(&SendBody { id, body: body(), reply_to: None })),
+        (
+            "protocol::SendBody",
+            both(&SendBody { id, body: body(), reply_to: None, thread: None, also_in_conversation: false }),
+        ),
         ("protocol::EditBody", both(&EditBody { id, body: body() })),
-        ("protocol::FeedKind", both(&FeedKind::Message { body: body(), reply_to: None })),
+        ("protocol::FeedKind", both(&FeedKind::message(body(), None))),
         ("protocol::FeedKind", both(&FeedKind::Edited { target: id, body: Some(body()) })),
     ]);
     Ok(printed)
@@ -169,7 +172,7 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
     let delivery = Delivery { recipients: vec![author], event_key: frame.event_key(), frame: text };
     let feed = ClientEvent::Feed(Box::new(frame.clone()));
     let (slot, ordinal, time_ms, body) = (0, 1, 2_000, MessageText::from(WRITTEN));
-    let content = Content::Message { body: body.clone(), reply_to: None };
+    let content = Content::Message { body: body.clone(), reply_to: None, thread: None };
     let entry = Entry {
         seq,
         slot,
@@ -183,6 +186,7 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
         deleted: false,
         deleted_by: None,
         reactions: Vec::new(),
+        replies: None,
     };
     let shown: EntryBody = serde_json::from_value(serde_json::json!({
         "seq": seq, "id": id, "author": author, "time": time_ms, "kind": "message", "ordinal": ordinal, "changed": seq,

@@ -81,7 +81,7 @@ impl Engines {
             id: CommandId::first_at(1),
             author: UserId::try_from(uuid::Uuid::nil()).unwrap(),
             time_ms: 1,
-            content: Content::Message { body: format!("{partition} {offset}").into(), reply_to: None },
+            content: Content::Message { body: format!("{partition} {offset}").into(), reply_to: None, thread: None },
         };
         self.store.write(vec![row.write(of(partition), seq)]).await.unwrap();
         let applied = Applied { seq, fingerprint: record.fingerprint() };

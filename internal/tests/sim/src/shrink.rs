@@ -76,7 +76,7 @@ impl Shrunk {
         }
         self.change(|plan| plan.setup.host_skews_ms = [0; 7]);
         self.change(|plan| plan.setup.device_skews_ms.iter_mut().for_each(|skew| *skew = 0));
-        self.change(|plan| (plan.setup.ring, plan.setup.range) = (4096, 20_000));
+        self.change(|plan| (plan.setup.ring, plan.setup.warm, plan.setup.range) = (4096, 0, 20_000));
         self.change(|plan| plan.setup.queued = fanout::QUEUED_MAX);
         self.change(|plan| plan.setup.slice = storage::SLICE_EVENTS_MAX);
         self.change(|plan| plan.setup.pipe = 65_536);

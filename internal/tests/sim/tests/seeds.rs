@@ -9,7 +9,7 @@ use std::ops::Range;
 use sim::{plan_of, run, run_seeds};
 
 /// The seeds that run by default.
-const USUAL: Range<u64> = 1..121;
+const USUAL: Range<u64> = 1..161;
 /// Each run has a thread, a runtime and a virtual time of its own.
 const THREADS: usize = 2;
 

@@ -25,6 +25,7 @@ fn setup() -> Setup {
         host_skews_ms: [0; 7],
         device_skews_ms: vec![0; 6],
         ring: 4096,
+        warm: 0,
         range: 20_000,
         queued: 2_000,
         slice: 300,

@@ -186,7 +186,11 @@ impl About<'_> {
                 let stamp_ms = if extreme && random.chance(50) { (1 << 48) - 1 } else { now_ms };
                 let received_ms = if extreme { *random.pick(&[i64::MIN, i64::MAX]) } else { now_ms };
                 let (id, rules) = (id(stamp_ms, random), RULES_NEWEST);
-                let action = Action::SendMessage(SendMessage { body: format!("foreign {id}").into(), reply_to: None });
+                let action = Action::SendMessage(SendMessage {
+                    body: format!("foreign {id}").into(),
+                    reply_to: None,
+                    thread: None,
+                });
                 let (author, key_id, looked_up) = (user, None, false);
                 codec.event(&Event { id, conversation, author, received_ms, rules, key_id, looked_up, action })
             }

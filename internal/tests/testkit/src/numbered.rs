@@ -352,7 +352,7 @@ fn record(codec: &Codec, user: UserId, number: u64) -> Result<NewRecord> {
         author: author(),
         time: Clock::system().now_ms(),
         ordinal: Some(number),
-        what: FeedKind::Message { body: ".".repeat(BODY_BYTES).into(), reply_to: None },
+        what: FeedKind::message(".".repeat(BODY_BYTES).into(), None),
     };
     let (event_key, frame) = (frame.event_key(), serde_json::to_string(&frame)?);
     let Encoded { headers, payload } = codec.delivery(&Delivery { recipients: vec![user], event_key, frame });

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    Appended, CommandId, ConversationId, ConversationState, Decision, Effects, EmojiCache, Event, Facts, IdRow,
-    RULES_TRIAL, Role, Seq, UserId, apply, past_of,
+    Appended, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, IdRow, RULES_TRIAL, Role,
+    Seq, TargetCache, UserId, apply, past_of,
 };
 
 /// The state of every conversation after the events judged so far.
@@ -18,7 +18,7 @@ struct Known {
     state: ConversationState,
     ids: BTreeMap<CommandId, IdRow>,
     /// Of all messages.
-    emojis: EmojiCache,
+    targets: TargetCache,
     /// Every change of a membership, with the new role; `None` for a leaving.
     memberships: BTreeMap<UserId, Vec<(Seq, Option<Role>)>>,
 }
@@ -35,12 +35,12 @@ impl Reference {
         let memberships = || known.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&known.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships(), appended.seq.before().unwrap_or_default()));
-        // What is not there was never reacted to.
-        let emojis = known.emojis.fact(event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis };
+        // What is not there was never reacted to, and has no thread.
+        let (emojis, thread) = known.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, emojis, thread };
         let effects = apply(&known.state, event, appended, &facts, RULES_TRIAL).expect("the rules are known");
         known.state.absorb(appended.seq, &effects.changes);
-        known.emojis.absorb(&effects.changes);
+        known.targets.absorb(&effects.changes);
         for change in &effects.changes {
             match change {
                 domain::Change::Id { id, row } => drop(known.ids.insert(*id, *row)),

@@ -1,8 +1,8 @@
 //! Random commands, as clients might send them.
 
 use domain::kinds::{
-    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, Leave, RemoveMember,
-    RemoveReaction, SendMessage, Withdraw,
+    AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
+    PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Role, UserId};
 
@@ -151,7 +151,10 @@ impl Stories {
         let mut event = self.random.pick(recent).clone();
         match self.random.below(10) {
             0 => event.author = *self.random.pick(&self.users),
-            1 => event.action = Action::SendMessage(SendMessage { body: "another payload".into(), reply_to: None }),
+            1 => {
+                event.action =
+                    Action::SendMessage(SendMessage { body: "another payload".into(), reply_to: None, thread: None })
+            }
             2 => event.action = Action::Withdraw(Withdraw),
             _ => {}
         }
@@ -168,14 +171,25 @@ impl Stories {
         let user = *self.random.pick(&self.users);
         let owner = state.members.iter().find(|(_, membership)| membership.role == Role::Owner);
         let target = self.target(at);
-        let action = match (self.random.below(24), target) {
-            (0..8, _) => {
-                Action::SendMessage(SendMessage { body: format!("message {}", self.counter).into(), reply_to: None })
+        let action = match (self.random.below(30), target) {
+            (0..8, _) => send(&format!("message {}", self.counter), None, None),
+            (8, target) => send(&format!("answer {}", self.counter), target.map(|(id, _)| id), None),
+            (24..27, Some((root, _))) => {
+                let thread = IntoThread { root, also_in_conversation: self.random.chance(30) };
+                send(&format!("below {}", self.counter), None, Some(thread))
             }
-            (8, target) => Action::SendMessage(SendMessage {
-                body: format!("answer {}", self.counter).into(),
-                reply_to: target.map(|(id, _)| id),
-            }),
+            (27..29, Some((target, _))) => {
+                author = owner.map_or(author, |(owner, _)| *owner);
+                Action::PinMessage(PinMessage { target })
+            }
+            (29, target) => {
+                author = owner.map_or(author, |(owner, _)| *owner);
+                let pinned = state.pins.first().map(|pin| pin.id).filter(|_| self.random.chance(80));
+                match pinned.or(target.map(|(target, _)| target)) {
+                    Some(target) => Action::UnpinMessage(UnpinMessage { target }),
+                    None => Action::Leave(Leave),
+                }
+            }
             (9..12, Some((target, theirs))) => {
                 author = if self.random.chance(70) { theirs } else { author };
                 Action::EditMessage(EditMessage { target, body: format!("edit {}", self.counter).into() })
@@ -209,10 +223,7 @@ impl Stories {
             }
             (22, _) => Action::ChangeTitle(ChangeTitle { title: format!("title {}", self.counter % 5) }),
             (23, _) => Action::Withdraw(Withdraw),
-            _ => Action::SendMessage(SendMessage {
-                body: if self.random.chance(5) { " ".into() } else { "again".into() },
-                reply_to: None,
-            }),
+            _ => send(if self.random.chance(5) { " " } else { "again" }, None, None),
         };
         event(id, conversation, author, now_ms, action)
     }
@@ -228,6 +239,10 @@ impl Stories {
         let event = self.random.pick(recent);
         Some((event.id, event.author))
     }
+}
+
+fn send(body: &str, reply_to: Option<CommandId>, thread: Option<IntoThread>) -> Action {
+    Action::SendMessage(SendMessage { body: body.into(), reply_to, thread })
 }
 
 fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {

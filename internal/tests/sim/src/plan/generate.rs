@@ -48,6 +48,7 @@ fn setup(random: &mut Random, disturbed: bool) -> Setup {
         host_skews_ms,
         device_skews_ms,
         ring: if small { *random.pick(&[2, 8, 16]) } else { 4096 },
+        warm: *random.pick(&[0, 3, 4096]),
         range: if small { *random.pick(&[4, 20]) } else { 20_000 },
         queued: if small { 1 + index(random, 4) } else { fanout::QUEUED_MAX },
         slice: if small { 1 + index(random, 3) } else { storage::SLICE_EVENTS_MAX },
@@ -152,7 +153,7 @@ fn saying(random: &mut Random) -> What {
         };
         return What::Repeat { device, how, http };
     }
-    let verb = match random.below(44) {
+    let verb = match random.below(50) {
         0..11 => Verb::Send,
         11 => Verb::Long,
         12..14 => Verb::Mark,
@@ -167,7 +168,10 @@ fn saying(random: &mut Random) -> What {
         34 => Verb::Leave,
         35 => Verb::Role,
         36..38 => Verb::Title,
-        40.. => Verb::Type,
+        40..44 => Verb::Type,
+        44..47 => Verb::Thread,
+        47..49 => Verb::Pin,
+        49.. => Verb::Unpin,
         _ => Verb::Create,
     };
     What::Say { device, room, verb, http }

@@ -145,7 +145,10 @@ fn held_until_dropped(random: &mut Random, steps: &mut Vec<Step>) {
         steps.push(at(random, 50, What::Kill { process }));
         steps.push(at(random, 50, What::Start { process, old: false }));
     }
-    steps.push(at(random, 20_000, What::Drop));
+    // Not dropped as long as one of the consumers does not wait at it: so the operator tries twice.
+    for _ in 0..2 {
+        steps.push(at(random, 20_000, What::Drop));
+    }
     say(random, steps, room, Verb::Send, 10_000);
 }
 

@@ -60,6 +60,8 @@ pub struct Setup {
     pub device_skews_ms: Vec<i64>,
     /// Records that a websocket node's ring keeps for each partition.
     pub ring: usize,
+    /// Records from before its beginning that a reader takes into the ring.
+    pub warm: usize,
     /// The longest range that a node reads from the log for a device, in records.
     pub range: u64,
     /// Events of parked conversations that a fan-out keeps in memory for each partition.
@@ -162,6 +164,8 @@ pub enum Verb {
     Long,
     /// Sends a reply.
     Reply,
+    /// Sends a message into a thread.
+    Thread,
     /// Edits an own message.
     Edit,
     /// Deletes an own message.
@@ -170,6 +174,10 @@ pub enum Verb {
     React,
     /// Removes a reaction.
     Unreact,
+    /// Pins a message.
+    Pin,
+    /// Takes a pin away.
+    Unpin,
     /// Marks the conversation as read.
     Mark,
     /// Sends a typing signal; no command.

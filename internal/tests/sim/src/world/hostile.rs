@@ -47,7 +47,7 @@ impl World {
             Verb::StrangerTouch => {
                 let target = self.seen(room, random)?;
                 let command = match random.below(4) {
-                    3 => CommandKind::Send { body: format!("hi {id}").into(), reply_to: Some(target) },
+                    3 => CommandKind::send(format!("hi {id}").into(), Some(target)),
                     _ => about_message(id, target),
                 };
                 CommandFrame::new(id, conversation, command)

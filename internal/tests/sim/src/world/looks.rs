@@ -7,7 +7,7 @@ use domain::{ConversationId, Seq, UserId};
 use eventlog::{LogError, SharedLog, partition_of_id};
 use events::topics::{MESSAGES, spec_of};
 use protocol::{ConversationPage, EntryBody, HistoryPage, ReactionBody};
-use testkit::oracle::{Fault, Truth, Verdict};
+use testkit::oracle::{Fault, Truth, Verdict, newest_of};
 
 use super::World;
 
@@ -69,6 +69,9 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
         kind: _,
         ordinal: _,
         reply_to: _,
+        thread: _,
+        thread_ordinal: _,
+        also_in_conversation: _,
         users: _,
         changed: _,
         edited: _,
@@ -76,13 +79,15 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
         deleted,
         deleted_by,
         reactions,
+        replies,
         withheld,
     } = entry;
     let text =
         |version: &EntryBody| (&version.body, version.deleted, &version.deleted_by) == (body, *deleted, deleted_by);
     let left_out = *withheld && body.is_none();
     let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
-    (left_out || versions.clone().any(text)) && reactions.iter().all(reacted)
+    let thread = replies.is_none() || versions.clone().any(|version| version.replies == *replies);
+    (left_out || versions.clone().any(text)) && reactions.iter().all(reacted) && thread
 }
 
 impl Looks {
@@ -96,7 +101,7 @@ impl Looks {
             let inside = spans.clone().any(|(from, to)| *from <= entry.seq && to.is_none_or(|to| entry.seq <= to));
             let until = |changed: Seq| spans.clone().any(|(_, to)| to.is_none_or(|to| changed <= to));
             let versions = story.entries.get(&entry.seq).into_iter().flatten();
-            let covered = is_of(entry, &versions.filter(|version| until(version.changed)));
+            let covered = is_of(entry, &versions.filter(|version| until(newest_of(version))));
             if !inside || !covered {
                 verdict.fault(Fault::HistoryDiffers, || format!("{user} was shown {entry:?} of {conversation}"));
             }

@@ -144,6 +144,7 @@ impl Services {
         let verifier = Verifier::new(&self.jwks, clock.clone());
         let config = sockets::Config {
             ring_records_max: self.setup.ring,
+            ring_warm_records: self.setup.warm,
             range_records_max: self.setup.range,
             range_scan_records_max: self.setup.range,
             rules,

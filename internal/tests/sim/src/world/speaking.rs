@@ -1,6 +1,7 @@
 //! The commands that devices send, chosen from what they know at that moment.
 
-use domain::{CommandId, ConversationId, UserId};
+use domain::kinds::SendMessage;
+use domain::{Action, CommandId, ConversationId, UserId};
 use protocol::{CommandFrame, CommandKind, EntryBody, OwnStatus};
 use testkit::device::{Device, Route};
 use workload::Random;
@@ -46,6 +47,9 @@ impl World {
         let me = self.people.devices[number].memory().user;
         if !strange && let Ok((_, _, action)) = command.clone().into_action(me) {
             trace.count(action.kind().name());
+            if matches!(&action, Action::SendMessage(SendMessage { thread: Some(_), .. })) {
+                trace.count("send_message into a thread");
+            }
         }
         let route = if http { Route::Http } else { Route::Socket };
         // Devices send no malformed commands, so this cannot fail.
@@ -62,38 +66,20 @@ impl World {
         let everybody: Vec<UserId> = self.people.accounts.iter().map(|account| account.user).collect();
         let member = self.people.accounts[*random.pick(&room.members)].user;
         Some(match verb {
-            Verb::Send => CommandFrame::new(id, conversation, CommandKind::Send { body: text.into(), reply_to: None }),
+            Verb::Send => CommandFrame::new(id, conversation, CommandKind::send(text.into(), None)),
             Verb::Long => {
                 let more = " more".repeat(400 + usize::try_from(random.below(1_600)).ok()?);
-                CommandFrame::new(id, conversation, CommandKind::Send { body: (text + &more).into(), reply_to: None })
+                CommandFrame::new(id, conversation, CommandKind::send((text + &more).into(), None))
             }
-            Verb::Reply => {
-                let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
-                CommandFrame::new(id, conversation, CommandKind::Send { body: text.into(), reply_to })
-            }
-            Verb::Edit => {
-                let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
-                CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() })
-            }
-            Verb::Delete => {
-                // Admins delete what others said; for all others that is refused.
-                let any = random.below(4) == 0;
-                let target = recent(device, conversation, random, |entry| any || entry.author == me)?.id;
-                CommandFrame::new(id, conversation, CommandKind::Delete { target })
-            }
-            Verb::React => {
-                let target = reacted_to(device, conversation, random)?;
-                CommandFrame::new(id, conversation, CommandKind::React { target, emoji: (*random.pick(&EMOJI)).into() })
-            }
-            Verb::Unreact => {
-                let target = reacted_to(device, conversation, random)?;
-                let own = |entry: &EntryBody| {
-                    entry.reactions.iter().filter(|reaction| reaction.user == me).map(|own| own.emoji.clone()).collect()
-                };
-                let known = device.memory().kept.rooms.get(&conversation)?.message(target).map(own);
-                let known: Vec<String> = known.filter(|_| random.below(4) > 0).unwrap_or_default();
-                let emoji = known.first().cloned().unwrap_or_else(|| (*random.pick(&EMOJI)).to_owned());
-                CommandFrame::new(id, conversation, CommandKind::Unreact { target, emoji })
+            Verb::Reply
+            | Verb::Thread
+            | Verb::Edit
+            | Verb::Delete
+            | Verb::React
+            | Verb::Unreact
+            | Verb::Pin
+            | Verb::Unpin => {
+                CommandFrame::new(id, conversation, about_message(verb, (device, conversation), id, random)?)
             }
             Verb::Mark => {
                 let memory = device.memory();
@@ -158,14 +144,13 @@ fn repetition(device: &Device, how: Repeat, random: &mut Random) -> Option<Comma
     let (id, conversation) = (*id, sent.conversation);
     Some(match (how, &sent.command.what) {
         (Repeat::Other, CommandKind::Send { .. }) => {
-            CommandFrame::new(id, conversation, CommandKind::Send { body: "another text".into(), reply_to: None })
+            CommandFrame::new(id, conversation, CommandKind::send("another text".into(), None))
         }
         (Repeat::Withdraw, _) => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
         (Repeat::Same | Repeat::Other, _) => sent.command.clone(),
     })
 }
 
-/// A recent message that the device shows.
 /// The message that a device reacts to: often the first that it knows, which many do until it takes no more.
 fn reacted_to(device: &Device, conversation: ConversationId, random: &mut Random) -> Option<CommandId> {
     if random.below(2) == 0 {
@@ -176,6 +161,57 @@ fn reacted_to(device: &Device, conversation: ConversationId, random: &mut Random
     entries.into_iter().find(|entry| entry.kind == "message" && !entry.deleted).map(|entry| entry.id)
 }
 
+/// A command about a message that the device shows, if it shows one that suits.
+fn about_message(
+    verb: Verb,
+    (device, conversation): (&Device, ConversationId),
+    id: CommandId,
+    random: &mut Random,
+) -> Option<CommandKind> {
+    let me = device.memory().user;
+    // Few messages, so that one which is pinned is taken again.
+    let pinnable = |entry: &EntryBody| entry.seq.get().is_multiple_of(4);
+    Some(match verb {
+        Verb::Thread => {
+            // Now and then the root is in a thread itself, which is refused.
+            let entry = recent(device, conversation, random, |_| true)?;
+            let root = if random.below(8) == 0 { entry.id } else { entry.thread.unwrap_or(entry.id) };
+            let (body, also_in_conversation) = (format!("message {id}").into(), random.below(4) == 0);
+            CommandKind::Send { body, reply_to: None, thread: Some(root), also_in_conversation }
+        }
+        Verb::Edit => {
+            let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
+            CommandKind::Edit { target, body: format!("edit {id}").into() }
+        }
+        Verb::Delete => {
+            // Admins delete what others said; for all others that is refused.
+            let any = random.below(4) == 0;
+            CommandKind::Delete { target: recent(device, conversation, random, |entry| any || entry.author == me)?.id }
+        }
+        Verb::React => {
+            let target = reacted_to(device, conversation, random)?;
+            CommandKind::React { target, emoji: (*random.pick(&EMOJI)).into() }
+        }
+        Verb::Unreact => {
+            let target = reacted_to(device, conversation, random)?;
+            let own = |entry: &EntryBody| {
+                entry.reactions.iter().filter(|reaction| reaction.user == me).map(|own| own.emoji.clone()).collect()
+            };
+            let known = device.memory().kept.rooms.get(&conversation)?.message(target).map(own);
+            let known: Vec<String> = known.filter(|_| random.below(4) > 0).unwrap_or_default();
+            let emoji = known.first().cloned().unwrap_or_else(|| (*random.pick(&EMOJI)).to_owned());
+            CommandKind::Unreact { target, emoji }
+        }
+        Verb::Pin => CommandKind::Pin { target: recent(device, conversation, random, pinnable)?.id },
+        Verb::Unpin => CommandKind::Unpin { target: recent(device, conversation, random, pinnable)?.id },
+        _ => {
+            let reply_to = Some(recent(device, conversation, random, |_| true)?.id);
+            CommandKind::send(format!("message {id}").into(), reply_to)
+        }
+    })
+}
+
+/// A recent message that the device shows.
 fn recent(
     device: &Device,
     conversation: ConversationId,

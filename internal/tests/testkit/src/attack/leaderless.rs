@@ -183,7 +183,11 @@ async fn talk(log: &SharedLog, codec: &Codec, book: &SharedBook, numbers: std::o
         let conversation = ConversationId::direct(author, other);
         let action = match turn {
             0 => Action::Create(Create { kind: ConversationKind::Direct, title: None, members: vec![other] }),
-            _ => Action::SendMessage(SendMessage { body: format!("message {turn}").into(), reply_to: None }),
+            _ => Action::SendMessage(SendMessage {
+                body: format!("message {turn}").into(),
+                reply_to: None,
+                thread: None,
+            }),
         };
         let now_ms = Clock::system().now_ms();
         let id = CommandId::try_from(Entropy::system().uuid_v7(&Clock::system()))?;

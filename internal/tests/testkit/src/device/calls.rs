@@ -132,9 +132,9 @@ impl Http {
             CommandKind::ChangeTitle { title } => {
                 self.give(Method::PUT, &format!("{at}/title"), &TitleBody { id, title }).await
             }
-            CommandKind::Send { body, reply_to } => {
-                let path = format!("{at}/messages");
-                self.give(Method::POST, &path, &SendBody { id, body, reply_to }).await
+            CommandKind::Send { body, reply_to, thread, also_in_conversation } => {
+                let body = SendBody { id, body, reply_to, thread, also_in_conversation };
+                self.give(Method::POST, &format!("{at}/messages"), &body).await
             }
             CommandKind::Edit { target, body } => {
                 self.give(Method::PUT, &format!("{at}/messages/{target}"), &EditBody { id, body }).await
@@ -144,6 +144,10 @@ impl Http {
                 let path = format!("{at}/messages/{target}/reaction");
                 self.give(Method::PUT, &path, &ReactBody { id, emoji }).await
             }
+            CommandKind::Pin { target } => {
+                self.give(Method::PUT, &format!("{at}/messages/{target}/pin"), &CommandBody { id }).await
+            }
+            CommandKind::Unpin { target } => self.take_away(&format!("{at}/messages/{target}/pin?id={id}")).await,
             CommandKind::Unreact { target, emoji } => {
                 let emoji: String = emoji.bytes().map(|byte| format!("%{byte:02X}")).collect();
                 self.take_away(&format!("{at}/messages/{target}/reaction?id={id}&emoji={emoji}")).await

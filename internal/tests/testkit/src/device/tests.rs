@@ -33,7 +33,7 @@ fn reacted(target: u64, emoji: &str) -> FeedKind {
 /// A member who is removed at seq 5 and added again at 7; somebody reacts at 6.
 fn away_and_back() -> Memory {
     let mut memory = Memory::new(user(2));
-    hear(&mut memory, 4, 1, FeedKind::Message { body: "hello".into(), reply_to: None });
+    hear(&mut memory, 4, 1, FeedKind::message("hello".into(), None));
     hear(&mut memory, 5, 1, FeedKind::Left { user: user(2), owner: None });
     hear(&mut memory, 7, 1, FeedKind::Joined { members: vec![user(2)] });
     assert!(memory.kept.rereads.contains_key(&conversation()));

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use domain::{CommandId, MessageText, Seq, UserId};
-use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody};
+use protocol::{EntryBody, FeedFrame, FeedKind, ReactionBody, RepliesBody};
 
 /// A conversation.
 #[derive(Debug, Clone, Default)]
@@ -49,8 +49,9 @@ impl Room {
         row.reactions.sort();
         match self.entries.get_mut(&row.seq) {
             Some(mine) if row.withheld => mine.withheld = true,
-            Some(mine) if row.changed < mine.changed => {}
-            _ => {
+            Some(mine) if row.changed < mine.changed => mine.replies = newer(mine.replies, row.replies),
+            mine => {
+                row.replies = newer(mine.and_then(|mine| mine.replies), row.replies);
                 if row.kind == "message" {
                     self.seqs.insert(row.id, row.seq);
                 }
@@ -80,11 +81,15 @@ impl Room {
             changed: seq,
             body,
             reply_to,
+            thread: None,
+            thread_ordinal: None,
+            also_in_conversation: false,
             users,
             edited: None,
             deleted: false,
             deleted_by: None,
             reactions: Vec::new(),
+            replies: None,
             withheld: false,
         };
         match what {
@@ -108,15 +113,24 @@ impl Room {
             FeedKind::TitleChanged { title } => {
                 self.merge(entry("title", Some(title.as_str().into()), Vec::new(), None))
             }
-            FeedKind::Message { body, reply_to } => {
-                self.merge(entry("message", Some(body.clone()), Vec::new(), *reply_to));
+            FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation } => {
+                let (thread, thread_ordinal, also_in_conversation) = (*thread, *thread_ordinal, *also_in_conversation);
+                let message = entry("message", Some(body.clone()), Vec::new(), *reply_to);
+                self.merge(EntryBody { thread, thread_ordinal, also_in_conversation, ..message });
+                let root = thread.and_then(|root| self.seqs.get(&root)).and_then(|root| self.entries.get_mut(root));
+                if let Some((root, messages)) = root.zip(thread_ordinal) {
+                    root.replies = newer(root.replies, Some(RepliesBody { messages, last: seq, last_time: time }));
+                }
             }
             FeedKind::Edited { .. }
             | FeedKind::Deleted { .. }
             | FeedKind::Reacted { .. }
             | FeedKind::ReactionAdded { .. }
             | FeedKind::ReactionRemoved { .. } => return self.rewrite((seq, author, time), what),
-            FeedKind::RoleChanged { .. } | FeedKind::Withdrawn {} => {}
+            FeedKind::RoleChanged { .. }
+            | FeedKind::Withdrawn {}
+            | FeedKind::Pinned { .. }
+            | FeedKind::Unpinned { .. } => {}
         }
         Own::Nothing
     }
@@ -169,7 +183,9 @@ impl Room {
             | FeedKind::RoleChanged { .. }
             | FeedKind::TitleChanged { .. }
             | FeedKind::Message { .. }
-            | FeedKind::Withdrawn {} => {}
+            | FeedKind::Withdrawn {}
+            | FeedKind::Pinned { .. }
+            | FeedKind::Unpinned { .. } => {}
         }
         Own::Nothing
     }
@@ -183,4 +199,9 @@ impl Room {
             message.changed = seq;
         }
     }
+}
+
+/// Of two summaries of a thread, the one with the later message.
+fn newer(one: Option<RepliesBody>, other: Option<RepliesBody>) -> Option<RepliesBody> {
+    [one, other].into_iter().flatten().max_by_key(|replies| replies.last)
 }

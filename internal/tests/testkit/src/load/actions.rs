@@ -85,6 +85,11 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
             let emoji = (*random.pick(&EMOJI)).to_owned();
             chosen(CommandFrame::new(fresh(random), conversation, CommandKind::Unreact { target, emoji }))
         }
+        98 => {
+            let target = recent(device, conversation, random)?.id;
+            let what = if random.chance(60) { CommandKind::Pin { target } } else { CommandKind::Unpin { target } };
+            chosen(CommandFrame::new(fresh(random), conversation, what))
+        }
         20..26 => {
             let memory = device.memory();
             let last = *memory.kept.rooms.get(&conversation)?.entries.keys().next_back()?;
@@ -95,14 +100,15 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
         26..31 if !room.direct => membership(world, room, random),
         _ => {
             let answers = random.chance(10).then(|| recent(device, conversation, random)).flatten();
+            let thread = random.chance(12).then(|| recent(device, conversation, random)).flatten();
+            let root = thread.map(|entry| entry.thread.unwrap_or(entry.id));
             let id = fresh(random);
             // The body contains the id, so that a body under another id would be noticed.
             let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0))).into();
-            chosen(CommandFrame::new(
-                id,
-                conversation,
-                CommandKind::Send { body, reply_to: answers.map(|entry| entry.id) },
-            ))
+            let also_in_conversation = root.is_some() && random.chance(25);
+            let reply_to = answers.map(|entry| entry.id);
+            let what = CommandKind::Send { body, reply_to, thread: root, also_in_conversation };
+            chosen(CommandFrame::new(id, conversation, what))
         }
     }
 }
@@ -135,7 +141,7 @@ fn repetition(world: &World, random: &mut Random) -> Option<Chosen> {
     let (conversation, id) = (sent.conversation, *id);
     let command = match (random.below(20), &sent.command.what) {
         (0, CommandKind::Send { .. }) => {
-            CommandFrame::new(id, conversation, CommandKind::Send { body: "another text".into(), reply_to: None })
+            CommandFrame::new(id, conversation, CommandKind::send("another text".into(), None))
         }
         (1, _) => CommandFrame::new(id, conversation, CommandKind::Withdraw {}),
         (_, _) => sent.command.clone(),
@@ -239,11 +245,15 @@ mod tests {
             changed: seq,
             body: Some("hello".into()),
             reply_to: None,
+            thread: None,
+            thread_ordinal: None,
+            also_in_conversation: false,
             users: Vec::new(),
             edited: None,
             deleted: false,
             deleted_by: None,
             reactions: Vec::new(),
+            replies: None,
             withheld: false,
         }
     }

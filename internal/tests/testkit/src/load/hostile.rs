@@ -21,7 +21,7 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
         2..5 => CommandFrame::new(id, conversation, about_message(id, seen(world, room, random)?)),
         5 => {
             let reply_to = Some(seen(world, room, random)?);
-            CommandFrame::new(id, conversation, CommandKind::Send { body: format!("message {id}").into(), reply_to })
+            CommandFrame::new(id, conversation, CommandKind::send(format!("message {id}").into(), reply_to))
         }
         6 => {
             // The mark is at a real entry: a user who was added meanwhile is no stranger, and their device waits for
@@ -47,14 +47,15 @@ pub(super) fn hostile(world: &World, random: &mut Random) -> Option<Chosen> {
 /// among them. The command's id selects it, so that a new kind does not change the course of a random world.
 ///
 /// # Panics
-/// When a command about a message has no `target`.
+/// When a command about a message has neither `target` nor `thread`.
 #[must_use]
 pub fn about_message(id: CommandId, target: CommandId) -> CommandKind {
     let about: Vec<Action> = Action::samples().into_iter().filter(|action| action.target().is_some()).collect();
     let number = id.uuid().as_u128() % about.len() as u128;
     let action = about[usize::try_from(number).expect("a remainder is smaller")].clone();
     let mut command = serde_json::to_value(CommandKind::of(action)).expect("a command is JSON");
-    *command.get_mut("target").expect("a command about a message names it") = serde_json::json!(target);
+    let named = if command.get("target").is_some() { "target" } else { "thread" };
+    *command.get_mut(named).expect("a command about a message names it") = serde_json::json!(target);
     serde_json::from_value(command).expect("a command about another message is one")
 }
 

@@ -1,16 +1,16 @@
 //! Compares the API with the log: timelines, the list of conversations, counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use domain::{ConversationId, UserId};
+use domain::{ConversationId, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{ConversationBody, ConversationPage, EntryBody};
+use protocol::{ConversationBody, ConversationPage, EntryBody, HistoryPage};
 use tokio::time::{Instant, sleep};
 
 use super::again::again;
-use super::truth::{Story, Truth};
+use super::truth::{Story, Truth, counts};
 use super::verdict::{Fault, Verdict};
 use crate::device::Http;
 use crate::load::World;
@@ -55,7 +55,11 @@ pub async fn check_history(truth: &Truth, world: &World) -> Result<Verdict> {
         });
         let read: Vec<_> = stream::iter(reads).buffer_unordered(READS_AT_ONCE).try_collect().await?;
         for (id, rows) in read {
-            check_timeline(&truth.stories[&id], account.user, id, &rows, &mut verdict);
+            let story = &truth.stories[&id];
+            check_timeline(story, account.user, id, &rows, &mut verdict);
+            if story.is_member(account.user) {
+                check_pins(story, http, account.user, id, &mut verdict).await?;
+            }
         }
     }
     Ok(verdict)
@@ -85,6 +89,19 @@ fn check_timeline(story: &Story, user: UserId, id: ConversationId, rows: &[Entry
     }
 }
 
+async fn check_pins(story: &Story, http: &Http, user: UserId, id: ConversationId, verdict: &mut Verdict) -> Result<()> {
+    let path = format!("/v1/conversations/{id}/pins?limit=200");
+    let page: HistoryPage = again(&format!("the pins of {id} for {user}"), async || http.get(&path).await).await?;
+    let found: BTreeSet<Seq> = page.entries.iter().map(|entry| entry.seq).collect();
+    let expected: BTreeSet<Seq> =
+        story.visible(user).map(|(seq, _)| seq).filter(|seq| story.pins.contains(seq)).collect();
+    verdict.compared("pins", found.len());
+    if found != expected {
+        verdict.fault(Fault::HistoryDiffers, || format!("pins of {id} for {user}: {found:?}, not {expected:?}"));
+    }
+    Ok(())
+}
+
 async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verdict) -> Result<()> {
     let (mut listed, mut next): (Vec<ConversationBody>, Option<String>) = (Vec::new(), None);
     loop {
@@ -110,7 +127,7 @@ async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verd
         let mark = truth.marks.get(&user).and_then(|marks| marks.get(&id)).copied();
         let unread = story.unread(user, mark.map(|(seq, _)| seq));
         let seen: Vec<&EntryBody> = story.visible(user).filter_map(|(_, versions)| versions.last()).collect();
-        let last = seen.into_iter().rev().find(|entry| entry.kind == "message");
+        let last = seen.into_iter().rev().find(|entry| counts(entry));
         let found =
             (body.head, body.unread, body.mark.map(|mark| (mark.seq, mark.ordinal)), body.last_message.as_ref());
         let expected = (story.head.0, unread, mark, last);

@@ -19,7 +19,7 @@ pub use devices::check_devices;
 pub use history::{check_history, settled};
 pub use log::Logged;
 pub use store::{Rows, check_store, replayed, rows};
-pub use truth::{Frame, Story, Truth, as_of};
+pub use truth::{Frame, Story, Truth, as_of, newest_of};
 pub use verdict::{Fault, Verdict};
 
 #[cfg(test)]

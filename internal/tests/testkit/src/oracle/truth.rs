@@ -8,7 +8,7 @@ use domain::{
     Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, ReactionChange, Seq, UserId,
 };
 use eventlog::Meaning;
-use protocol::{EntryBody, FeedFrame, ReactionBody};
+use protocol::{EntryBody, FeedFrame, ReactionBody, RepliesBody};
 use workload::Reference;
 
 use super::log::Logged;
@@ -56,6 +56,8 @@ pub struct Story {
     pub joined_ordinal: BTreeMap<UserId, u64>,
     /// Messages that were deleted under version 2 of the rules or later: they do not count as unread.
     pub gone: BTreeSet<Seq>,
+    /// The pinned messages.
+    pub pins: BTreeSet<Seq>,
     /// Each user's last message under version 2 of the rules or later.
     pub sent: BTreeMap<UserId, Seq>,
 }
@@ -125,7 +127,7 @@ impl Story {
         match change {
             Change::Timeline { ordinal, content, .. } => {
                 self.entries.insert(appended.seq, vec![entry(event, appended, *ordinal, content)]);
-                if event.rules >= 2 && matches!(content, Content::Message { .. }) {
+                if event.rules >= 2 && in_main_view(content) {
                     self.sent.insert(event.author, appended.seq);
                 }
             }
@@ -133,6 +135,14 @@ impl Story {
                 entry.body = Some(body.clone());
                 entry.edited = Some(appended.append_time_ms);
             }),
+            // Its root shows how long the thread is.
+            Change::Thread { of, ordinal, .. } => {
+                let (last, last_time) = (appended.seq, appended.append_time_ms);
+                let versions = self.entries.entry(of.root_seq).or_default();
+                let root = versions.last().cloned();
+                let replies = Some(RepliesBody { messages: *ordinal, last, last_time });
+                versions.extend(root.map(|root| EntryBody { replies, ..root }));
+            }
             Change::Deleted { seq, by, .. } => {
                 self.gone.extend((event.rules >= 2).then_some(*seq));
                 self.version(*seq, appended.seq, |entry| {
@@ -162,6 +172,7 @@ impl Story {
                 }
             }
             Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
+            Change::Pins(pins) => self.pins = pins.iter().map(|pin| pin.seq).collect(),
             Change::Settings(_) => {}
         }
     }
@@ -182,9 +193,7 @@ impl Story {
         let joined = self.spans.get(&user).and_then(|spans| spans.last()).map(|(from, _)| *from);
         let read = mark.max(joined).max(self.sent.get(&user).copied());
         let stands = |(seq, versions): &(&Seq, &Vec<EntryBody>)| {
-            Some(**seq) > read
-                && !self.gone.contains(*seq)
-                && versions.first().is_some_and(|entry| entry.kind == "message")
+            Some(**seq) > read && !self.gone.contains(*seq) && versions.first().is_some_and(counts)
         };
         self.entries.iter().filter(stands).count() as u64
     }
@@ -213,21 +222,28 @@ impl Story {
     #[must_use]
     pub fn shown(&self, user: UserId, versions: &[EntryBody]) -> Option<EntryBody> {
         let (newest, left) = (versions.last()?, self.left(user));
-        if left.is_none_or(|left| newest.changed <= left) {
-            return Some(newest.clone());
-        }
-        Some(withheld(newest))
+        Some(match left {
+            Some(left) if newest.changed > left => withheld(newest, left),
+            Some(left) if newest_of(newest) > left => EntryBody { replies: None, withheld: true, ..newest.clone() },
+            Some(_) | None => newest.clone(),
+        })
     }
 }
 
 /// The version of an entry that was newest at `at`.
 #[must_use]
 pub fn as_of(versions: &[EntryBody], at: Seq) -> Option<&EntryBody> {
-    versions.iter().rev().find(|version| version.changed <= at)
+    versions.iter().rev().find(|version| newest_of(version) <= at)
+}
+
+/// The last event that the version shows: its change, or the last message of the thread under it.
+#[must_use]
+pub fn newest_of(version: &EntryBody) -> Seq {
+    version.replies.map_or(version.changed, |replies| replies.last.max(version.changed))
 }
 
 /// What is shown of an entry that changed after the reader had left.
-fn withheld(newest: &EntryBody) -> EntryBody {
+fn withheld(newest: &EntryBody, left: Seq) -> EntryBody {
     let untouched = newest.edited.is_none() && !newest.deleted;
     // Field by field: a new one is shown only if somebody has decided that.
     EntryBody {
@@ -240,18 +256,26 @@ fn withheld(newest: &EntryBody) -> EntryBody {
         changed: newest.seq,
         body: newest.body.clone().filter(|_| untouched || newest.kind != "message"),
         reply_to: newest.reply_to,
+        thread: newest.thread,
+        thread_ordinal: newest.thread_ordinal,
+        also_in_conversation: newest.also_in_conversation,
         users: newest.users.clone(),
         edited: None,
         deleted: false,
         deleted_by: None,
         reactions: Vec::new(),
+        replies: newest.replies.filter(|replies| replies.last <= left),
         withheld: true,
     }
 }
 
 fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> EntryBody {
+    let thread = match content {
+        Content::Message { thread, .. } => *thread,
+        _ => None,
+    };
     let (kind, body, reply_to, users) = match content {
-        Content::Message { body, reply_to } => ("message", Some(body.clone()), *reply_to, Vec::new()),
+        Content::Message { body, reply_to, .. } => ("message", Some(body.clone()), *reply_to, Vec::new()),
         Content::Created => ("created", None, None, Vec::new()),
         Content::Joined(users) => ("joined", None, None, users.clone()),
         Content::Left(user) => ("left", None, None, vec![*user]),
@@ -267,11 +291,25 @@ fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> 
         changed: appended.seq,
         body,
         reply_to,
+        thread: thread.map(|thread| thread.root),
+        thread_ordinal: thread.map(|thread| thread.ordinal),
+        also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
         users,
         edited: None,
         deleted: false,
         deleted_by: None,
         reactions: Vec::new(),
+        replies: None,
         withheld: false,
     }
+}
+
+/// Written out here, independently of the reducer: what counts in the conversation.
+fn in_main_view(content: &Content) -> bool {
+    matches!(content, Content::Message { thread, .. } if thread.is_none_or(|thread| thread.also_in_conversation))
+}
+
+/// Whether the entry is a message of the main view.
+pub(super) fn counts(entry: &EntryBody) -> bool {
+    entry.kind == "message" && (entry.thread.is_none() || entry.also_in_conversation)
 }

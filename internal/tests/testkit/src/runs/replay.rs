@@ -186,8 +186,7 @@ async fn say_something(world: &World) -> Result<()> {
         };
         let Some(device) = member(room) else { continue };
         let id = mint(&mut random, false);
-        let command =
-            CommandFrame::new(id, room.id, CommandKind::Send { body: format!("after {id}").into(), reply_to: None });
+        let command = CommandFrame::new(id, room.id, CommandKind::send(format!("after {id}").into(), None));
         device.send(command, Route::Socket, None).map_err(anyhow::Error::msg)?;
     }
     world.resolve().await

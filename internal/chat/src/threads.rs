@@ -1,0 +1,80 @@
+//! Threads: the messages of one, and the messages under which there are some.
+
+use api::{ApiError, Json, Path, Query, Routes};
+use axum::extract::State;
+use commands::{Barrier, faults};
+use domain::{CommandId, ConversationId, IdRow, Seq, Stands};
+use protocol::{ErrorCode, HistoryPage};
+use serde::Deserialize;
+
+use crate::history::{Anchor, HistoryQuery};
+use crate::paging::{self, PAGE_MAX};
+use crate::parts::Part;
+use crate::service::{Chat, Reader};
+
+pub(crate) fn routes() -> Routes<Chat> {
+    Routes::new()
+        .get("/v1/conversations/{conversation}/messages/{message}/thread", thread)
+        .get("/v1/conversations/{conversation}/threads", threads)
+}
+
+#[derive(Deserialize)]
+struct ThreadsQuery {
+    before: Option<Seq>,
+    limit: Option<i64>,
+    at_least: Option<Seq>,
+}
+
+/// The messages of a thread. Who joined after its root may read those that were sent since.
+async fn thread(
+    State(chat): State<Chat>,
+    caller: Reader,
+    Path((conversation, id)): Path<(ConversationId, CommandId)>,
+    Query(query): Query<HistoryQuery>,
+) -> Result<Json<HistoryPage>, ApiError> {
+    let page = (Anchor::of(query.before, query.after)?, paging::limit(query.limit, PAGE_MAX)?);
+    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
+    let mut root = chat.root(conversation, id, reading.head.seq).await?;
+    if root.is_none() {
+        // It may be in the log already: only after storage has passed the log's present end is a "no" final.
+        if !chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? {
+            return Err(faults::retry());
+        }
+        reading = chat.open(caller.user, conversation).await?;
+        root = chat.root(conversation, id, reading.head.seq).await?;
+    }
+    let none = || ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here");
+    let (root, user) = (root.ok_or_else(none)?, caller.user);
+    let found = chat.part_page(user, conversation, &mut reading, Part::Thread(root), page).await?;
+    // Who may read neither the root nor anything under it does not learn that it exists.
+    if found.entries.is_empty() && !reading.spans.contain(root) {
+        let newest = (Anchor::Before(None), 1);
+        let seen = chat.part_page(user, conversation, &mut reading, Part::Thread(root), newest).await?;
+        if seen.entries.is_empty() {
+            return Err(none());
+        }
+    }
+    Ok(Json(found))
+}
+
+/// The messages under which there are threads, by their own seqs.
+async fn threads(
+    State(chat): State<Chat>,
+    caller: Reader,
+    Path(conversation): Path<ConversationId>,
+    Query(query): Query<ThreadsQuery>,
+) -> Result<Json<HistoryPage>, ApiError> {
+    let page = (Anchor::Before(query.before), paging::limit(query.limit, PAGE_MAX)?);
+    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
+    chat.part_page(caller.user, conversation, &mut reading, Part::Roots, page).await.map(Json)
+}
+
+impl Chat {
+    /// The seq of a message.
+    async fn root(&self, conversation: ConversationId, id: CommandId, as_of: Seq) -> Result<Option<Seq>, ApiError> {
+        Ok(match self.store.id(conversation, id, as_of).await.map_err(faults::of_store)? {
+            Some(IdRow { seq, stands: Stands::Message { .. }, .. }) => Some(seq),
+            Some(_) | None => None,
+        })
+    }
+}
