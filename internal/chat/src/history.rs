@@ -71,16 +71,18 @@ async fn message(
 ) -> Result<Json<EntryBody>, ApiError> {
     let found = match chat.find(caller.user, conversation, id).await? {
         Some(found) => Some(found),
-        // It may be in the log already: only after storage has passed the log's present end is a "no" final.
-        None if chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? => {
+        None => {
+            chat.pass_log_end(conversation).await?;
             chat.find(caller.user, conversation, id).await?
         }
-        None => return Err(faults::retry()),
     };
-    let (entry, whole, left) = found.ok_or_else(|| {
-        ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here")
-    })?;
+    let (entry, whole, left) = found.ok_or_else(no_such_message)?;
     Ok(Json(view::entry(entry, whole, left)))
+}
+
+/// The answer for a message that does not exist, and for one that the reader may not see.
+pub(crate) fn no_such_message() -> ApiError {
+    ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here")
 }
 
 impl Chat {

@@ -3,7 +3,7 @@
 use api::{ApiError, Caller, Json, Path, Routes};
 use axum::Extension;
 use axum::extract::State;
-use commands::{Barrier, faults};
+use commands::faults;
 use domain::{CommandId, ConversationId};
 use process::TraceParent;
 use protocol::{CommandBody, CommandFrame, CommandKind, OutcomeBody, OutcomeState};
@@ -23,9 +23,7 @@ async fn outcome(
     caller: Reader,
     Path((conversation, id)): Path<(ConversationId, CommandId)>,
 ) -> Result<Json<OutcomeBody>, ApiError> {
-    if !chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? {
-        return Err(faults::retry());
-    }
+    chat.pass_log_end(conversation).await?;
     if chat.barrier.held(conversation).await? {
         return Err(faults::held());
     }

@@ -46,10 +46,20 @@ impl Chat {
         if let Some(reading) = self.look(user, conversation).await? {
             return Ok(reading);
         }
-        if !self.barrier.passed(Barrier::source_of(conversation), self.read_wait).await? {
-            return Err(faults::retry());
-        }
+        self.pass_log_end(conversation).await?;
         self.look(user, conversation).await?.ok_or_else(faults::not_member)
+    }
+
+    /// Waits until storage has passed what is in the log now. What is not in the store may be in the log already: only then
+    /// is a "no" final.
+    ///
+    /// # Errors
+    /// `retry` when that takes too long.
+    pub(crate) async fn pass_log_end(&self, conversation: ConversationId) -> Result<(), ApiError> {
+        if self.barrier.passed(Barrier::source_of(conversation), self.read_wait).await? {
+            return Ok(());
+        }
+        Err(faults::retry())
     }
 
     /// Opens the conversation for `user` once the readable part reaches `at_least`.

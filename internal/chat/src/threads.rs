@@ -2,12 +2,12 @@
 
 use api::{ApiError, Json, Path, Query, Routes};
 use axum::extract::State;
-use commands::{Barrier, faults};
+use commands::faults;
 use domain::{CommandId, ConversationId, IdRow, Seq, Stands};
-use protocol::{ErrorCode, HistoryPage};
+use protocol::HistoryPage;
 use serde::Deserialize;
 
-use crate::history::{Anchor, HistoryQuery};
+use crate::history::{Anchor, HistoryQuery, no_such_message};
 use crate::paging::{self, PAGE_MAX};
 use crate::parts::Part;
 use crate::service::{Chat, Reader};
@@ -36,22 +36,18 @@ async fn thread(
     let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
     let mut root = chat.root(conversation, id, reading.head.seq).await?;
     if root.is_none() {
-        // It may be in the log already: only after storage has passed the log's present end is a "no" final.
-        if !chat.barrier.passed(Barrier::source_of(conversation), chat.read_wait).await? {
-            return Err(faults::retry());
-        }
+        chat.pass_log_end(conversation).await?;
         reading = chat.open(caller.user, conversation).await?;
         root = chat.root(conversation, id, reading.head.seq).await?;
     }
-    let none = || ApiError::new(ErrorCode::NoSuchMessage, "there is no message of this id that you may read here");
-    let (root, user) = (root.ok_or_else(none)?, caller.user);
+    let (root, user) = (root.ok_or_else(no_such_message)?, caller.user);
     let found = chat.part_page(user, conversation, &mut reading, Part::Thread(root), page).await?;
     // Who may read neither the root nor anything under it does not learn that it exists.
     if found.entries.is_empty() && !reading.spans.contain(root) {
         let newest = (Anchor::Before(None), 1);
         let seen = chat.part_page(user, conversation, &mut reading, Part::Thread(root), newest).await?;
         if seen.entries.is_empty() {
-            return Err(none());
+            return Err(no_such_message());
         }
     }
     Ok(Json(found))
