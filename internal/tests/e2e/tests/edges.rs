@@ -16,6 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("domain", &[]),
     ("environment", &[]),
     ("kv", &[]),
+    ("markdown", &[]),
     ("secret", &[]),
     ("workload", &["domain"]),
     ("events", &["domain"]),
@@ -63,7 +64,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("client", &["domain", "environment", "protocol", "secret"]),
     ("load", &["client", "environment"]),
     ("klatsch-load", &["load", "process"]),
-    ("terminal", &["client", "domain", "environment", "protocol", "secret"]),
+    ("terminal", &["client", "domain", "environment", "markdown", "protocol", "secret"]),
     // The operators' tools, which replay with storage's code.
     ("ops", &["auth", "domain", "eventlog", "events", "environment", "process", "storage", "store"]),
     // The operators' commands, on engines that the program opens.
