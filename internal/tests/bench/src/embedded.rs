@@ -54,7 +54,7 @@ async fn klatsch(wishes: &Wishes) -> Result<Figures> {
         ("arrived per second", messages / period.took.as_secs_f64()),
         ("CPU us of each", cpu.as_secs_f64() * 1e6 / messages),
     ];
-    figures.extend(talk.at_rate(wishes.rate.unwrap_or(RATE), time).await?.latencies());
+    figures.extend(talk.at_rate(wishes.rate.unwrap_or(RATE) as f64, time).await?.latencies());
     talk.end().await;
     folder.single.program.stop().await?;
     Ok(figures)

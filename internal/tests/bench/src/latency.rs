@@ -65,7 +65,7 @@ async fn round(ground: &Ground, contestant: &'static str, wishes: &Wishes) -> Re
             programs
         }
     };
-    let (rate, time) = (wishes.rate.unwrap_or(RATE), wishes.time(SECONDS));
+    let (rate, time) = (wishes.rate.unwrap_or(RATE) as f64, wishes.time(SECONDS));
     let node = programs.first().context("a program with sockets")?.address();
     let mut talk = Talk::pairs(node, &tokens).await?;
     talk.at_rate(rate, WARM_UP).await?;

@@ -12,10 +12,10 @@ use crate::talk::Talk;
 use crate::wishes::Wishes;
 
 /// Frames a second over all devices: so many messages that there are as many of these in every conversation, but at
-/// most [`MESSAGES_MAX`] and at least one.
-const FRAMES: u64 = 5_000;
+/// most [`MESSAGES_MAX`]. In the largest one that is a message in four seconds: the tool's core reads its frames in one.
+const FRAMES: f64 = 2_500.0;
 /// Messages a second: a device may send 30, and the smallest conversation has two.
-const MESSAGES_MAX: u64 = 50;
+const MESSAGES_MAX: f64 = 50.0;
 const SECONDS: u64 = 20;
 const WARM_UP: Duration = Duration::from_secs(3);
 
@@ -39,7 +39,7 @@ async fn round(wishes: &Wishes, members: usize) -> Result<Figures> {
     folder.judged(1).await?;
     let conversation = opened.map(|conversation| conversation.to_string()).unwrap_or_default();
     let mut talk = Talk::join(folder.single.program.address(), &tokens, &conversation).await?;
-    let rate = (FRAMES / members as u64).clamp(1, MESSAGES_MAX);
+    let rate = (FRAMES / members as f64).min(MESSAGES_MAX);
     talk.at_rate(rate, WARM_UP).await?;
     let cpu = folder.cpu()?;
     let period = talk.at_rate(rate, wishes.time(SECONDS)).await?;

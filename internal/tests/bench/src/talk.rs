@@ -155,16 +155,17 @@ impl Talk {
     ///
     /// # Errors
     /// When the period is void.
-    pub(crate) async fn at_rate(&mut self, rate: u64, time: Duration) -> Result<Period> {
-        let (begun, messages) = (Instant::now(), rate * time.as_secs());
+    pub(crate) async fn at_rate(&mut self, rate: f64, time: Duration) -> Result<Period> {
+        let (begun, messages) = (Instant::now(), (rate * time.as_secs_f64()).max(1.0) as u64);
         let (mut ticks, mut next, count) = (interval(TICK), 0, self.devices.len() as u64);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         while next < messages {
             ticks.tick().await;
             let now = begun.elapsed();
-            let due = (now.as_secs_f64() * rate as f64) as u64;
+            // The first one at once.
+            let due = (now.as_secs_f64() * rate) as u64 + 1;
             while next < due.min(messages) {
-                let late = now.saturating_sub(Duration::from_secs_f64(next as f64 / rate as f64));
+                let late = now.saturating_sub(Duration::from_secs_f64(next as f64 / rate));
                 ensure!(late < LATE_MAX, "void: a message was sent {late:.1?} late");
                 let at = usize::try_from(next % count)?;
                 self.devices[at].send(&self.heard);
