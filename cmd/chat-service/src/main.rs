@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines, follow_keys};
-use chat::{Allowance, Config, Deps};
-use clap::Parser;
+use chat::{Allowance, Config, Deps, RULES_NEWEST, RULES_OLDEST};
+use clap::{Parser, value_parser};
 use process::options::{KeysOptions, ListenOptions, LogOptions, StoreOptions, UserRateOptions};
 use process::{OriginOptions, ProxyOptions, Tasks};
 use tokio_util::sync::CancellationToken;
@@ -32,6 +32,12 @@ struct Options {
     proxies: ProxyOptions,
     #[command(flatten)]
     user_rate: UserRateOptions,
+    /// Version of the rules that commands are made under: that of the last release while programs of it run
+    #[arg(
+        long, env = "KLATSCH_RULES", value_name = "VERSION", default_value_t = RULES_NEWEST,
+        value_parser = value_parser!(u32).range(RULES_OLDEST..=i64::from(RULES_NEWEST))
+    )]
+    rules: u32,
 }
 
 fn main() -> ExitCode {
@@ -50,7 +56,8 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
     let (clock, serving) = (bootstrap.clock.clone(), bootstrap.serving().read_by(origins));
     let deps = Deps { log, store, codec, clock, verifier, serving: serving.clone() };
     let allowance = Allowance::new(options.user_rate.user_burst, options.user_rate.user_rate);
-    let config = Config { trusted_proxies: options.proxies.trusted_proxies, allowance, ..Config::default() };
+    let (trusted_proxies, rules) = (options.proxies.trusted_proxies, options.rules);
+    let config = Config { trusted_proxies, allowance, rules, ..Config::default() };
     let router = chat::start(&config, &deps, &mut tasks);
     let listener = bootstrap.listener().await?;
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));

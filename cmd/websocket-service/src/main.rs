@@ -4,10 +4,10 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use backends::{Bootstrap, DELIVERY_TIMEOUT, Engines, follow_keys};
-use clap::Parser;
+use clap::{Parser, value_parser};
 use process::options::{KeysOptions, ListenOptions, LogOptions, SocketOptions, StoreOptions, UserRateOptions};
 use process::{OriginOptions, ProxyOptions, Tasks};
-use sockets::{Config, Deps};
+use sockets::{Config, Deps, RULES_NEWEST, RULES_OLDEST};
 use tokio_util::sync::CancellationToken;
 
 /// jemalloc: why, and by how much, is in `deploy/bench/README.md`.
@@ -34,6 +34,12 @@ struct Options {
     sockets: SocketOptions,
     #[command(flatten)]
     user_rate: UserRateOptions,
+    /// Version of the rules that commands are made under: that of the last release while programs of it run
+    #[arg(
+        long, env = "KLATSCH_RULES", value_name = "VERSION", default_value_t = RULES_NEWEST,
+        value_parser = value_parser!(u32).range(RULES_OLDEST..=i64::from(RULES_NEWEST))
+    )]
+    rules: u32,
 }
 
 fn main() -> ExitCode {
@@ -61,7 +67,7 @@ async fn run(options: Options, stop: CancellationToken) -> anyhow::Result<()> {
         metrics: bootstrap.metrics.clone(),
     };
     let config = Config::of_options(&options.sockets, &options.user_rate, options.proxies);
-    let config = Config { origins: origins.clone(), ..config };
+    let config = Config { origins: origins.clone(), rules: options.rules, ..config };
     let (router, sockets) = sockets::start(config, deps, &mut tasks);
     let (listener, serving) = (bootstrap.listener().await?, bootstrap.serving().read_by(origins));
     tasks.spawn("http server", move |token| process::serve_within(bounds, listener, router, serving, token));

@@ -43,6 +43,7 @@ export const LEFT_OUT = {
   full: 'takes a full group',
   too_many_reactions: 'takes twenty emojis',
   too_many_pins: 'takes a hundred pins',
+  too_many_edits: 'takes a hundred edits',
   thread_full: 'takes a thread of thousands of messages',
   held: 'takes a record of a newer version in the log',
   retry: 'passes, and is tried again',

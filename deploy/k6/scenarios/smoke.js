@@ -104,6 +104,12 @@ async function messageLife(world, [ann, bob, cem], conversation, heard) {
   for (const kind of ['edited', 'reaction_added', 'reaction_removed', 'pinned', 'unpinned']) {
     world.check(kind, await heard.soon(cem, { kind, target }));
   }
+  const content = { type: 'com.example.poll', data: '{"options":2}' };
+  const mentioning = { type: 'send', body: 'where, @cem?', reply_to: target, quote: { from: 0, to: 4 }, content };
+  await by(bob, { ...mentioning, mentions: { users: [cem.account.user] } });
+  world.check('a mention', await heard.soon(cem, { kind: 'message', body: mentioning.body }));
+  const all = await cem.command({ type: 'send', conversation, body: 'all of you', mentions: { all: true } });
+  world.check('who is no admin does not mention all', all.fate === 'refused' && all.code === 'forbidden', all);
   const below = uuid7();
   await by(bob, { type: 'send', id: below, body: 'below it', thread: target });
   world.check('a message in a thread', await heard.soon(cem, { kind: 'message', thread: target, thread_ordinal: 1 }));

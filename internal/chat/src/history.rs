@@ -69,14 +69,7 @@ async fn message(
     caller: Reader,
     Path((conversation, id)): Path<(ConversationId, CommandId)>,
 ) -> Result<Json<EntryBody>, ApiError> {
-    let found = match chat.find(caller.user, conversation, id).await? {
-        Some(found) => Some(found),
-        None => {
-            chat.pass_log_end(conversation).await?;
-            chat.find(caller.user, conversation, id).await?
-        }
-    };
-    let (entry, whole, left) = found.ok_or_else(no_such_message)?;
+    let (entry, whole, left) = chat.message(caller.user, conversation, id).await?.ok_or_else(no_such_message)?;
     Ok(Json(view::entry(entry, whole, left)))
 }
 
@@ -108,6 +101,21 @@ impl Chat {
         // A user who has left is not told how much came afterwards.
         let head = left.map_or(whole, |left| left.min(whole));
         Ok(HistoryPage { head, entries, more })
+    }
+
+    /// As [`Self::find`]; a message that is not found is looked for again when storage has passed the present end of the log.
+    pub(crate) async fn message(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        id: CommandId,
+    ) -> Result<Option<(Entry, Seq, Option<Seq>)>, ApiError> {
+        let found = self.find(user, conversation, id).await?;
+        if found.is_some() {
+            return Ok(found);
+        }
+        self.pass_log_end(conversation).await?;
+        self.find(user, conversation, id).await
     }
 
     /// The message that was sent as `id`, if the reader may see it, with the head as read before it and the time of the

@@ -9,6 +9,7 @@ mod history;
 mod list;
 mod marks;
 mod members;
+mod mentions;
 mod messages;
 mod outcome;
 mod paging;
@@ -21,6 +22,7 @@ mod service;
 mod summary;
 mod sync;
 mod threads;
+mod versions;
 mod view;
 mod watch;
 
@@ -28,7 +30,6 @@ use std::time::Duration;
 
 use auth::Verifier;
 use axum::Router;
-use domain::RULES_NEWEST;
 use environment::Clock;
 use eventlog::SharedLog;
 use events::Codec;
@@ -37,7 +38,8 @@ use store::SharedStore;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-pub use commands::Allowance;
+pub use commands::{Allowance, RULES_OLDEST};
+pub use domain::RULES_NEWEST;
 pub use list::parse as parse_page;
 pub use read_limits::{
     ADDRESS_READS_BURST, ADDRESS_READS_PER_SECOND, READ_TURN_WAIT, READS_AT_ONCE, READS_BURST, READS_PER_SECOND,
@@ -56,6 +58,7 @@ pub mod limits {
     pub use commands::{WRITTEN_BYTES_AT_ONCE, WRITTEN_BYTES_BURST, WRITTEN_BYTES_PER_HOUR, WRITTEN_BYTES_PER_SECOND};
 
     pub use crate::list::CONVERSATIONS_MAX;
+    pub use crate::mentions::MENTIONS_COUNTED_MAX;
     pub use crate::paging::{PAGE_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
     pub use crate::summary::DELETED_COUNTED_MAX;
     pub use crate::sync::PAGE_MAX as SYNC_PAGE_MAX;

@@ -88,9 +88,16 @@ fn text_of((time, id): ListCursor) -> String {
 /// Bytes of a summary as JSON, about.
 fn bytes_of(summary: &ConversationBody) -> usize {
     let last = summary.last_message.as_ref();
-    let text = last.and_then(|entry| entry.body.as_ref()).map_or(0, |body| paging::bytes_of_text(body.reveal()));
+    let data = last.and_then(|entry| entry.content.as_ref()).map(|content| &content.data);
+    let texts = last.and_then(|entry| entry.body.as_ref()).into_iter().chain(data);
+    let text: usize = texts.map(|text| paging::bytes_of_text(text.reveal())).sum();
+    let mentioned = last.and_then(|entry| entry.mentions.as_ref()).map_or(0, |mentions| mentions.users.len());
     let emojis = last.into_iter().flat_map(|entry| &entry.reactions).map(|reaction| reaction.emoji.as_str());
-    SUMMARY_BYTES + text + paging::bytes_of_reactions(emojis) + paging::bytes_of_text(&summary.title)
+    SUMMARY_BYTES
+        + text
+        + mentioned * paging::USER_BYTES
+        + paging::bytes_of_reactions(emojis)
+        + paging::bytes_of_text(&summary.title)
 }
 
 impl Chat {

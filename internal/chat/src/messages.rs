@@ -23,9 +23,10 @@ async fn send(
     caller: Caller,
     Extension(trace): Extension<TraceParent>,
     Path(conversation): Path<ConversationId>,
-    Json(SendBody { id, body, reply_to, thread, also_in_conversation }): Json<SendBody>,
+    Json(message): Json<SendBody>,
 ) -> Logged {
-    let what = CommandKind::Send { body, reply_to, thread, also_in_conversation };
+    let SendBody { id, body, reply_to, thread, also_in_conversation, quote, mentions, content } = message;
+    let what = CommandKind::Send { body, reply_to, thread, also_in_conversation, quote, mentions, content };
     chat.submit(&caller, trace, CommandFrame::new(id, conversation, what)).await
 }
 
@@ -34,9 +35,10 @@ async fn edit(
     caller: Caller,
     Extension(trace): Extension<TraceParent>,
     Path((conversation, target)): Path<(ConversationId, CommandId)>,
-    Json(EditBody { id, body }): Json<EditBody>,
+    Json(EditBody { id, body, mentions, content }): Json<EditBody>,
 ) -> Logged {
-    chat.submit(&caller, trace, CommandFrame::new(id, conversation, CommandKind::Edit { target, body })).await
+    let what = CommandKind::Edit { target, body, mentions, content };
+    chat.submit(&caller, trace, CommandFrame::new(id, conversation, what)).await
 }
 
 async fn delete(

@@ -1,7 +1,7 @@
 //! Page sizes, in entries and in bytes.
 
 use api::ApiError;
-use domain::Content;
+use domain::{Content, MessageBody, MessageText};
 use protocol::ErrorCode;
 use store::Entry;
 
@@ -16,15 +16,18 @@ pub const PAGE_BYTES_MAX: usize = 192 << 10;
 /// Entries that are read from the store at once: even of the largest ones, no more than a few pages.
 pub(crate) const ENTRIES_AT_ONCE: usize = 51;
 /// Bytes of an entry beside its text, and of a user in it.
-const ENTRY_BYTES: usize = 400;
-const USER_BYTES: usize = 40;
+pub(crate) const ENTRY_BYTES: usize = 400;
+pub(crate) const USER_BYTES: usize = 40;
 /// Bytes of a reaction beside its emoji.
 const REACTION_BYTES: usize = 64;
 
 /// Bytes of the entry as JSON, about.
 pub(crate) fn bytes_of(entry: &Entry) -> usize {
     let content = match &entry.content {
-        Content::Message { body, .. } => bytes_of_text(body.reveal()),
+        Content::Message { body: MessageBody { text, mentions, custom }, .. } => {
+            let custom = custom.as_ref().map_or(0, |custom| custom.kind.len() + bytes_of_message_text(&custom.data));
+            bytes_of_message_text(text) + mentions.users().len() * USER_BYTES + custom
+        }
         Content::Joined(users) => users.len() * USER_BYTES,
         Content::Title(title) => bytes_of_text(title),
         _ => 0,
@@ -36,6 +39,11 @@ pub(crate) fn bytes_of(entry: &Entry) -> usize {
 /// Bytes of reactions as JSON, about.
 pub(crate) fn bytes_of_reactions<'e>(emojis: impl Iterator<Item = &'e str>) -> usize {
     emojis.map(|emoji| REACTION_BYTES + bytes_of_text(emoji)).sum()
+}
+
+/// As [`bytes_of_text`].
+pub(crate) fn bytes_of_message_text(text: &MessageText) -> usize {
+    bytes_of_text(text.reveal())
 }
 
 /// Bytes of a text in JSON, with its escapes.
@@ -74,7 +82,7 @@ pub(crate) fn limit(asked: Option<i64>, max: usize) -> Result<usize, ApiError> {
 
 #[cfg(test)]
 mod tests {
-    use domain::limits::{BODY_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX};
+    use domain::limits::{BODY_BYTES_MAX, CUSTOM_DATA_BYTES_MAX, EMOJI_BYTES_MAX, MEMBERS_PER_EVENT_MAX, MENTIONS_MAX};
     use store::REACTIONS_SHOWN_MAX;
 
     use super::*;
@@ -97,10 +105,11 @@ mod tests {
         const { assert!(PAGE_BYTES_MAX < process::serve::ANSWER_BYTES) };
         // The largest entries of either kind fit a page.
         const { assert!(ENTRY_BYTES + (MEMBERS_PER_EVENT_MAX + 1) * USER_BYTES < PAGE_BYTES_MAX) };
-        const { assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 < PAGE_BYTES_MAX) };
+        const SAID_BYTES: usize = (BODY_BYTES_MAX + CUSTOM_DATA_BYTES_MAX) * 6 + MENTIONS_MAX * USER_BYTES;
+        const { assert!(ENTRY_BYTES + SAID_BYTES < PAGE_BYTES_MAX) };
         const {
             let reactions = REACTIONS_SHOWN_MAX * (REACTION_BYTES + EMOJI_BYTES_MAX * 6);
-            assert!(ENTRY_BYTES + BODY_BYTES_MAX * 6 + reactions < process::serve::ANSWER_BYTES);
+            assert!(ENTRY_BYTES + SAID_BYTES + reactions < process::serve::ANSWER_BYTES);
         };
         assert_eq!(bytes_of_text("a\"\n\u{1}"), serde_json::to_string("a\"\n\u{1}").unwrap().len() - 2);
     }

@@ -1,4 +1,5 @@
-//! Parts of a timeline whose entries are not next to one another: a thread, the roots of threads, the pinned messages.
+//! Parts of a timeline whose entries are not next to one another: a thread, the roots of threads, the pinned messages, the
+//! messages that mention the reader.
 
 use api::ApiError;
 use commands::faults;
@@ -26,6 +27,8 @@ pub(crate) enum Part {
     Roots,
     /// The pinned messages.
     Pins,
+    /// The messages that mention that user, by name or as every member.
+    Mentions(UserId),
 }
 
 impl Chat {
@@ -75,7 +78,7 @@ impl Chat {
                 .try_collect()
                 .await
                 .map_err(faults::of_store)?;
-            entries.extend(found.into_iter().flatten());
+            entries.extend(found.into_iter().flatten().filter(|entry| part.has(entry)));
             let full = entries.len() >= limit || paging::fitting(entries.iter().map(paging::bytes_of)) < entries.len();
             if full || read < page.limit {
                 break;
@@ -116,18 +119,42 @@ impl Chat {
             }
             Part::Roots => self.store.threads(conversation, page.anchor, page.limit).await,
             Part::Pins => Ok(pinned(self.store.pins(conversation, as_of).await?, page)),
+            Part::Mentions(user) => {
+                let by_name = self.store.mentions(user, conversation, page);
+                let (by_name, of_all) = tokio::try_join!(by_name, self.store.mentions_of_all(conversation, page))?;
+                let of_all = of_all.into_iter().filter(|mention| mention.author != user);
+                let of_all = of_all.map(|mention| (mention.seq, mention.slot));
+                Ok(in_order(by_name.into_iter().chain(of_all).collect(), page))
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Whether the entry at one of its places belongs to it: nobody mentions themselves.
+    fn has(self, entry: &Entry) -> bool {
+        match self {
+            Self::Thread(_) | Self::Roots | Self::Pins => true,
+            Self::Mentions(user) => entry.author != user && !entry.deleted,
         }
     }
 }
 
 /// The places of a page of pinned messages, in its direction.
-fn pinned(pins: Vec<Pin>, Page { anchor, direction, limit }: Page) -> Vec<(Seq, u64)> {
+fn pinned(pins: Vec<Pin>, page: Page) -> Vec<(Seq, u64)> {
+    let Page { anchor, direction, .. } = page;
     let mut places: Vec<(Seq, u64)> = pins.into_iter().map(|pin| (pin.seq, pin.slot)).collect();
     places.retain(|(seq, _)| match direction {
         Direction::Before => anchor.is_none_or(|anchor| *seq < anchor),
         Direction::After => anchor.is_none_or(|anchor| *seq > anchor),
     });
+    in_order(places, page)
+}
+
+/// As many of the places as a page takes, each once, in its direction.
+fn in_order(mut places: Vec<(Seq, u64)>, Page { direction, limit, .. }: Page) -> Vec<(Seq, u64)> {
     places.sort_unstable();
+    places.dedup();
     if direction == Direction::Before {
         places.reverse();
     }

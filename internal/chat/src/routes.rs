@@ -3,7 +3,7 @@
 use api::Routes;
 
 use crate::service::Chat;
-use crate::{conversations, history, list, marks, members, messages, outcome, pins, sync, threads};
+use crate::{conversations, history, list, marks, members, mentions, messages, outcome, pins, sync, threads, versions};
 
 /// Method and path of every route; health routes are the runtime's.
 #[must_use]
@@ -18,7 +18,9 @@ pub(crate) fn routes() -> Routes<Chat> {
         .merge(messages::routes())
         .merge(history::routes())
         .merge(threads::routes())
+        .merge(versions::routes())
         .merge(pins::routes())
+        .merge(mentions::routes())
         .merge(marks::routes())
         .merge(outcome::routes())
         .merge(sync::routes())

@@ -34,6 +34,12 @@ impl Read {
     pub(crate) fn invited_by(self) -> Option<UserId> {
         self.inviter.filter(|_| self.mark.is_none() && self.sent.is_none())
     }
+
+    /// Up to where the user has read: what came before the latest joining is not the user's to read.
+    fn upto(self, row: &UserConversation) -> Mark {
+        let joined = Mark { seq: row.joined, ordinal: row.joined_ordinal };
+        [self.mark, self.sent].into_iter().flatten().fold(joined, Mark::max)
+    }
 }
 
 impl Chat {
@@ -62,6 +68,7 @@ impl Chat {
         let Some((row, role)) = row.and_then(|row| row.role.map(|role| (row, role))) else { return Ok(None) };
         let last = self.readable(user, &row, head, last).await?;
         let unread = self.unread(&row, read, (head.seq, head.ordinal), NEWEST).await?;
+        let mentions = self.unread_mentions(user, conversation, (read.upto(&row).seq, head.seq)).await?;
         Ok(Some(ConversationBody {
             id: conversation,
             kind: settings.kind.name().to_owned(),
@@ -72,6 +79,7 @@ impl Chat {
             head: head.seq,
             time: head.time_ms,
             unread,
+            mentions,
             mark: read.mark.map(view::mark),
             last_message: last.map(|entry| view::entry(entry, head.seq, None)),
             held,
@@ -113,6 +121,7 @@ impl Chat {
             head: left,
             time,
             unread,
+            mentions: 0,
             mark: read.mark.map(view::mark),
             last_message: last.map(|entry| view::entry(entry, left, Some(left))),
             held: false,
@@ -155,8 +164,7 @@ impl Chat {
     }
 
     /// The number of unread messages: those of others, not deleted, from behind what the user has read up to `end`, a
-    /// seq with the number of messages up to there. Messages before the latest joining are not the user's to read, so
-    /// they do not count.
+    /// seq with the number of messages up to there.
     async fn unread(
         &self,
         row: &UserConversation,
@@ -164,8 +172,7 @@ impl Chat {
         (end, ordinal): (Seq, u64),
         as_of: Seq,
     ) -> Result<u64, ApiError> {
-        let joined = Mark { seq: row.joined, ordinal: row.joined_ordinal };
-        let read = [read.mark, read.sent].into_iter().flatten().fold(joined, Mark::max);
+        let read = read.upto(row);
         // Behind the user's last own message there are only those of others.
         let said = ordinal.saturating_sub(read.ordinal);
         if said == 0 || read.seq >= end {

@@ -1,7 +1,7 @@
 //! Makes response bodies of rows.
 
 use domain::{Content, Seq};
-use protocol::{EntryBody, MarkBody, ReactionBody, RepliesBody};
+use protocol::{ContentBody, EntryBody, MarkBody, MentionsBody, QuoteBody, ReactionBody, RepliesBody};
 use store::{Entry, Mark, ThreadSummary};
 
 /// The body of an entry for a member, or for a reader who left at `left`; `whole` is the conversation's head as it was
@@ -33,6 +33,9 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
         thread: None,
         thread_ordinal: None,
         also_in_conversation: false,
+        quote: None,
+        mentions: None,
+        content: None,
         users: Vec::new(),
         edited: entry.edited_ms.filter(|_| !withheld),
         deleted: entry.deleted && !withheld,
@@ -43,8 +46,13 @@ pub(crate) fn entry(entry: Entry, whole: Seq, left: Option<Seq>) -> EntryBody {
     };
     let kind = match entry.content {
         Content::Message { body: text, reply_to, thread } => {
-            body.body = Some(text).filter(|_| !withheld || first_text);
-            body.reply_to = reply_to;
+            if !withheld || first_text {
+                body.body = Some(text.text);
+                body.mentions = MentionsBody::of(&text.mentions);
+                body.content = text.custom.map(ContentBody::from);
+            }
+            body.reply_to = reply_to.map(|reply| reply.to);
+            body.quote = reply_to.and_then(|reply| reply.quote).map(QuoteBody::from);
             body.thread = thread.map(|thread| thread.root);
             body.thread_ordinal = thread.map(|thread| thread.ordinal);
             body.also_in_conversation = thread.is_some_and(|thread| thread.also_in_conversation);
@@ -109,6 +117,7 @@ mod tests {
             deleted_by: None,
             reactions: vec![MessageReaction { user, emoji: "!".into() }],
             replies: None,
+            original: None,
         }
     }
 

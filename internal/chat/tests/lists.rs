@@ -276,7 +276,11 @@ async fn the_list_shows_no_change_that_the_memberships_may_not_cover() {
     assert_eq!(last_text().await.as_deref(), Some("hello"));
 
     // Ann is removed at 3, and Bob edits at 4.
-    write(4, vec![Row::Edit { seq: at(2), slot, body: "behind her back".into(), changed: at(4), time_ms }]).await;
+    write(
+        4,
+        vec![Row::Edit { seq: at(2), slot, body: "behind her back".into(), whole: false, changed: at(4), time_ms }],
+    )
+    .await;
     assert_eq!(last_text().await, None, "nobody knows yet whether she is a member at 4");
     write(3, vec![Row::Member { user: ann.id, seq: at(3), role: None }]).await;
     applied(4).await;

@@ -287,7 +287,7 @@ async fn half_of_a_batch_shows_nothing_that_the_reader_may_have_been_removed_bef
     let (id, author, time_ms) = (world.id(), ann.id, world::NOW_MS);
     write(later, Row::Entry { seq: later, slot: 3, ordinal: 3, id, author, time_ms, content }).await;
     assert_eq!(bob.history(c, "").await.texts(), ["first", "second"]);
-    write(edit, Row::Edit { seq: first, slot: 1, body: "secret".into(), changed: edit, time_ms }).await;
+    write(edit, Row::Edit { seq: first, slot: 1, body: "secret".into(), whole: false, changed: edit, time_ms }).await;
     bob.history(c, "").await.refused("retry");
     let last = format!("?after={first}");
     assert_eq!(bob.history(c, &last).await.texts(), ["second"], "pages that it does not concern are read");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::{CommandId, ConversationId, MessageText, UserId};
 use environment::{Clock, Entropy};
-use protocol::{CommandFrame, CommandKind, FeedFrame, FeedKind};
+use protocol::{CommandFrame, CommandKind, FeedFrame, FeedKind, MentionsBody};
 use secret::Secret;
 
 use crate::{Client, ClientError, ClientEvent, ClientOptions, DeviceState, Endpoints, Http, Identity};
@@ -24,6 +24,8 @@ pub struct Message<'e> {
     pub reply_to: Option<CommandId>,
     /// The root of the thread that it is in.
     pub thread: Option<CommandId>,
+    /// Whom it mentions.
+    pub mentions: Option<&'e MentionsBody>,
 }
 
 impl ClientEvent {
@@ -32,7 +34,7 @@ impl ClientEvent {
     pub fn message(&self) -> Option<Message<'_>> {
         let Self::Feed(frame) = self else { return None };
         let FeedFrame::Event { conversation, id, author, what, .. } = &**frame else { return None };
-        let FeedKind::Message { body, reply_to, thread, .. } = what else { return None };
+        let FeedKind::Message { body, reply_to, thread, mentions, .. } = what else { return None };
         Some(Message {
             conversation: *conversation,
             id: *id,
@@ -40,6 +42,7 @@ impl ClientEvent {
             body,
             reply_to: *reply_to,
             thread: *thread,
+            mentions: mentions.as_ref(),
         })
     }
 }
@@ -86,11 +89,27 @@ impl Client {
         body: &str,
         also_in_conversation: bool,
     ) -> Result<CommandId, ClientError> {
-        let what = CommandKind::Send { body: body.into(), reply_to: None, thread: Some(root), also_in_conversation };
+        self.command(conversation, CommandKind::send_into_thread(body.into(), root, also_in_conversation))
+    }
+
+    /// Sends a message that mentions these members, at most a hundred.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub fn mention(
+        &mut self,
+        conversation: ConversationId,
+        users: &[UserId],
+        body: &str,
+    ) -> Result<CommandId, ClientError> {
+        let mut what = CommandKind::send(body.into(), None);
+        if let CommandKind::Send { mentions, .. } = &mut what {
+            *mentions = Some(MentionsBody { users: users.to_vec(), all: false });
+        }
         self.command(conversation, what)
     }
 
-    /// Edits a message of the user's own.
+    /// Gives a message of the user's own another text, and nothing else to say: it mentions nobody any more.
     ///
     /// # Errors
     /// As [`Self::submit`].
@@ -100,7 +119,7 @@ impl Client {
         target: CommandId,
         body: &str,
     ) -> Result<CommandId, ClientError> {
-        self.command(conversation, CommandKind::Edit { target, body: body.into() })
+        self.command(conversation, CommandKind::edit(target, body.into()))
     }
 
     /// Deletes a message of the user's own.

@@ -3,10 +3,10 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use domain::{CommandId, ConversationId, Seq, UserId};
+use domain::{CommandId, ConversationId, UserId};
 use protocol::{
-    Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, HistoryPage,
-    MemberPage, OutcomeBody, RefreshBody, Registration, SessionBody, SyncConversation, SyncPage, UserBody,
+    Accepted, ConversationBody, ConversationPage, CreateBody, Credentials, ErrorBody, ErrorCode, MemberPage,
+    OutcomeBody, RefreshBody, Registration, SessionBody, SyncConversation, SyncPage, UserBody,
 };
 use reqwest::{Method, StatusCode, header};
 use secret::Secret;
@@ -53,19 +53,6 @@ impl Endpoints {
 pub(crate) fn socket_url(base: &str, partition: Option<u32>) -> String {
     let query = partition.map(|partition| format!("?p={partition}")).unwrap_or_default();
     format!("ws{}/v1/socket{query}", base.trim_end_matches('/').trim_start_matches("http"))
-}
-
-/// Which entries of a timeline to read. With neither `before` nor `after`, the newest ones.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HistoryQuery {
-    /// Only entries before this seq.
-    pub before: Option<Seq>,
-    /// Only entries after this seq.
-    pub after: Option<Seq>,
-    /// The most entries to return.
-    pub limit: Option<usize>,
-    /// Wait until the rows include everything up to this seq.
-    pub at_least: Option<Seq>,
 }
 
 /// The tokens of a session.
@@ -216,61 +203,6 @@ impl Http {
         self.get(&self.chat_url(&format!("/v1/conversations{query}"))).await
     }
 
-    /// A page of a timeline.
-    ///
-    /// # Errors
-    /// `retry` when `at_least` is not reached in time, another refusal, or no answer.
-    pub async fn history(&self, conversation: ConversationId, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
-        self.page(&format!("/v1/conversations/{conversation}/messages"), query).await
-    }
-
-    /// A page of the messages of a thread, without its root.
-    ///
-    /// # Errors
-    /// `no_such_message`, another refusal, or no answer.
-    pub async fn thread(
-        &self,
-        conversation: ConversationId,
-        root: CommandId,
-        query: HistoryQuery,
-    ) -> Result<HistoryPage, ClientError> {
-        self.page(&format!("/v1/conversations/{conversation}/messages/{root}/thread"), query).await
-    }
-
-    /// A page of the messages under which there are threads, towards older ones.
-    ///
-    /// # Errors
-    /// A refusal, or no answer.
-    pub async fn threads(
-        &self,
-        conversation: ConversationId,
-        before: Option<Seq>,
-        limit: Option<usize>,
-    ) -> Result<HistoryPage, ClientError> {
-        let query = HistoryQuery { before, limit, ..HistoryQuery::default() };
-        self.page(&format!("/v1/conversations/{conversation}/threads"), query).await
-    }
-
-    /// A page of the pinned messages, by their own places.
-    ///
-    /// # Errors
-    /// A refusal, or no answer.
-    pub async fn pins(&self, conversation: ConversationId, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
-        self.page(&format!("/v1/conversations/{conversation}/pins"), query).await
-    }
-
-    async fn page(&self, path: &str, query: HistoryQuery) -> Result<HistoryPage, ClientError> {
-        let number = |name: &str, value: Option<u64>| value.map(|value| format!("{name}={value}"));
-        let parts = [
-            number("before", query.before.map(Seq::get)),
-            number("after", query.after.map(Seq::get)),
-            number("limit", query.limit.map(|limit| limit as u64)),
-            number("at_least", query.at_least.map(Seq::get)),
-        ];
-        let query = parts.into_iter().flatten().collect::<Vec<_>>().join("&");
-        self.get(&self.chat_url(&format!("{path}?{query}"))).await
-    }
-
     /// A page of a conversation's members, ordered by id, after the user `after`.
     ///
     /// # Errors
@@ -379,11 +311,11 @@ impl Http {
         format!("{}{path}", self.endpoints.users)
     }
 
-    fn chat_url(&self, path: &str) -> String {
+    pub(crate) fn chat_url(&self, path: &str) -> String {
         format!("{}{path}", self.endpoints.chat)
     }
 
-    async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(&self, url: &str) -> Result<T, ClientError> {
         self.call(Method::GET, url, None::<&()>).await
     }
 

@@ -66,6 +66,7 @@ mod renewal;
 mod run;
 mod state;
 mod sync;
+mod timeline;
 mod tracked;
 mod view;
 #[cfg(test)]
@@ -76,15 +77,17 @@ mod wire;
 pub use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 pub use error::ClientError;
 pub use front::Message;
-pub use http::{Endpoints, HistoryQuery, Http, HttpPool};
+pub use http::{Endpoints, Http, HttpPool};
 pub use presences::Presences;
 pub use protocol::{
-    CloseCode, CommandFrame, CommandKind, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage, ReactionBody,
-    SignalFrame, StandsName, SyncConversation, SyncState,
+    CloseCode, CommandFrame, CommandKind, ContentBody, EntryBody, ErrorCode, FeedFrame, FeedKind, HistoryPage,
+    MentionsBody, QuoteBody, ReactionBody, SignalFrame, StandsName, SyncConversation, SyncState, VersionBody,
+    VersionPage,
 };
 pub use run::{Client, ClientOptions, MOVES};
 pub use secret::Secret;
 pub use state::{DeviceState, StateError, StateFile};
+pub use timeline::HistoryQuery;
 pub use tracked::Tracked;
 pub use view::{Applied, Change, ENTRIES_MAX, Typing, View};
 

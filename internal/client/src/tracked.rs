@@ -114,6 +114,7 @@ pub(crate) fn is_passing(code: ErrorCode) -> bool {
         | ErrorCode::NotMember
         | ErrorCode::NotARoot
         | ErrorCode::ThreadFull
+        | ErrorCode::TooManyEdits
         | ErrorCode::TooManyReactions
         | ErrorCode::TooManyPins
         | ErrorCode::Forbidden

@@ -146,6 +146,9 @@ impl View {
             thread: None,
             thread_ordinal: None,
             also_in_conversation: false,
+            quote: None,
+            mentions: None,
+            content: None,
             users: Vec::new(),
             edited: None,
             deleted: false,
@@ -169,11 +172,9 @@ impl View {
             FeedKind::TitleChanged { title } => {
                 of(EntryBody { body: Some(title.as_str().into()), ..entry("title") }, self)
             }
-            FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation } => {
-                let (reply_to, also_in_conversation) = (*reply_to, *also_in_conversation);
-                let (thread, thread_ordinal, body) = (*thread, *thread_ordinal, Some(body.clone()));
-                let message =
-                    EntryBody { body, reply_to, thread, thread_ordinal, also_in_conversation, ..entry("message") };
+            FeedKind::Message { thread, thread_ordinal, .. } => {
+                let message = message_of(what, entry("message"));
+                let (thread, thread_ordinal) = (*thread, *thread_ordinal);
                 let replies = thread_ordinal.map(|messages| RepliesBody { messages, last: *seq, last_time: *time });
                 let mut changes = of(message, self);
                 changes.extend(thread.and_then(|root| self.replied(root, replies)));
@@ -196,19 +197,23 @@ impl View {
     /// Merges an event that changes a message.
     fn rewrite(&mut self, (seq, author, time): (Seq, UserId, i64), what: &FeedKind) -> Vec<Change> {
         match what {
-            FeedKind::Edited { target, body: None }
+            FeedKind::Edited { target, body: None, .. }
             | FeedKind::Reacted { target, emoji: None }
             | FeedKind::ReactionAdded { target, emoji: None }
             | FeedKind::ReactionRemoved { target, emoji: None } => self.lose(*target),
-            FeedKind::Edited { target, body: Some(body) } => self.change(*target, seq, |entry| {
-                // A row may already show a deletion although its `changed` is lower, and the edit before the
-                // deletion comes after the row.
-                if !entry.deleted {
-                    (entry.body, entry.edited) = (Some(body.clone()), Some(time));
-                }
-            }),
+            FeedKind::Edited { target, body: Some(body), mentions, content, .. } => {
+                self.change(*target, seq, |entry| {
+                    // A row may already show a deletion although its `changed` is lower, and the edit before the
+                    // deletion comes after the row.
+                    if !entry.deleted {
+                        (entry.body, entry.edited) = (Some(body.clone()), Some(time));
+                        (entry.mentions, entry.content) = (mentions.clone(), content.clone());
+                    }
+                })
+            }
             FeedKind::Deleted { target } => self.change(*target, seq, |entry| {
                 (entry.body, entry.deleted, entry.reactions) = (Some(MessageText::default()), true, Vec::new());
+                (entry.mentions, entry.content) = (None, None);
                 entry.deleted_by = Some(author).filter(|author| *author != entry.author);
             }),
             FeedKind::Reacted { target, emoji: Some(emoji) } => self.change(*target, seq, |entry| {
@@ -307,6 +312,26 @@ impl View {
         change(entry);
         entry.changed = seq;
         vec![Change::Changed(entry.clone())]
+    }
+}
+
+/// The entry of a message with what its frame says.
+fn message_of(what: &FeedKind, entry: EntryBody) -> EntryBody {
+    let FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation, quote, mentions, content } =
+        what
+    else {
+        return entry;
+    };
+    EntryBody {
+        body: Some(body.clone()),
+        reply_to: *reply_to,
+        quote: *quote,
+        mentions: mentions.clone(),
+        content: content.clone(),
+        thread: *thread,
+        thread_ordinal: *thread_ordinal,
+        also_in_conversation: *also_in_conversation,
+        ..entry
     }
 }
 

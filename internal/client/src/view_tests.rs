@@ -32,7 +32,7 @@ fn what_was_kept_from_before_an_absence_is_not_built_on() {
     assert_eq!(view.apply(&frame(5, reacted)).reread, Some(seq(5)), "rows as of the reaction are wanted");
     let mut writer = View::new(conversation, user(1));
     writer.apply(&frame(1, message("old")));
-    writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
+    writer.apply(&frame(3, FeedKind::edited(CommandId::first_at(1), "new".into())));
     writer.apply(&frame(5, FeedKind::Reacted { target: CommandId::first_at(1), emoji: Some("+1".into()) }));
     view.read(writer.entries().cloned().collect::<Vec<_>>());
     let shown = view.entry(CommandId::first_at(1)).unwrap();
@@ -43,7 +43,7 @@ fn what_was_kept_from_before_an_absence_is_not_built_on() {
 #[test]
 fn a_frame_that_comes_before_the_rows_wants_them_as_of_its_place() {
     let conversation = ConversationId::direct(user(1), user(2));
-    let edited = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) });
+    let edited = |n| frame(n, FeedKind::edited(CommandId::first_at(1), "new".into()));
     let mut writer = View::new(conversation, user(1));
     writer.apply(&frame(1, message("old")));
     let older: Vec<EntryBody> = writer.entries().cloned().collect();
@@ -59,12 +59,16 @@ fn a_frame_that_comes_before_the_rows_wants_them_as_of_its_place() {
     assert_eq!(view.apply(&frame(5, message("more"))).reread, None);
 }
 
+fn withheld_edit(target: CommandId) -> FeedKind {
+    FeedKind::Edited { target, body: None, mentions: None, content: None, mentioned: Vec::new(), mentioned_all: false }
+}
+
 /// Issue 10, item 8: for a user who joined after the message was sent, the frame only says that it has
 /// changed.
 #[test]
 fn a_change_that_a_frame_withholds_is_read() {
     let conversation = ConversationId::direct(user(1), user(2));
-    let withheld = |n| frame(n, FeedKind::Edited { target: CommandId::first_at(1), body: None });
+    let withheld = |n| frame(n, withheld_edit(CommandId::first_at(1)));
     let mut view = View::new(conversation, user(2));
     view.read([]);
     assert_eq!(view.apply(&withheld(2)), Applied::default(), "there is nothing that it changes");
@@ -72,7 +76,7 @@ fn a_change_that_a_frame_withholds_is_read() {
     assert_eq!(view.apply(&withheld(3)).reread, Some(seq(3)));
     let mut writer = View::new(conversation, user(1));
     writer.apply(&frame(1, message("old")));
-    writer.apply(&frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("new".into()) }));
+    writer.apply(&frame(3, FeedKind::edited(CommandId::first_at(1), "new".into())));
     view.read(writer.entries().cloned().collect::<Vec<_>>());
     assert_eq!(view.entry(CommandId::first_at(1)).unwrap().body, Some("new".into()));
 }
@@ -90,7 +94,7 @@ fn the_entry_of_a_creation_names_nobody_and_stays_as_it_is() {
         (2, FeedKind::TitleChanged { title: "Coffee".into() }),
         (3, FeedKind::Left { user: user(2), owner: None }),
         // The entry with that id is no message, so no edit applies to it.
-        (4, FeedKind::Edited { target: CommandId::first_at(1), body: Some("Coffee".into()) }),
+        (4, FeedKind::edited(CommandId::first_at(1), "Coffee".into())),
     ] {
         view.apply(&frame(n, later));
     }
@@ -106,7 +110,7 @@ fn rows_and_frames_come_to_the_same_in_any_order() {
     let frames = [
         frame(1, message("a")),
         frame(2, message("b")),
-        frame(3, FeedKind::Edited { target: CommandId::first_at(1), body: Some("a!".into()) }),
+        frame(3, FeedKind::edited(CommandId::first_at(1), "a!".into())),
         frame(4, FeedKind::Reacted { target: CommandId::first_at(2), emoji: Some("+1".into()) }),
         frame(5, FeedKind::Deleted { target: CommandId::first_at(2) }),
     ];

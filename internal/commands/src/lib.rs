@@ -46,6 +46,9 @@ pub use quota::{
     WRITTEN_BYTES_PER_RECIPIENT, WRITTEN_BYTES_PER_RECORD, WRITTEN_BYTES_PER_SECOND,
 };
 
+/// The oldest version of the rules that services can be told to make commands under: that of the last release.
+pub const RULES_OLDEST: i64 = 2;
+
 /// Commands of one process that are being checked or wait for the log. At the bound, further ones are answered
 /// `busy` at once.
 const IN_FLIGHT_MAX: usize = 8192;

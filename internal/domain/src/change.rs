@@ -2,7 +2,8 @@
 
 use crate::state::one_more;
 use crate::{
-    CommandId, Content, ConversationState, IdRow, InThread, Membership, MessageText, Pin, Role, Seq, Settings, UserId,
+    CommandId, Content, ConversationState, Extras, IdRow, InThread, Membership, MessageBody, Pin, Role, Seq, Settings,
+    UserId,
 };
 
 /// One change to the stored state of a conversation. The event's seq is its version.
@@ -26,7 +27,7 @@ pub enum Change {
         /// The number of its messages up to and including this one.
         ordinal: u64,
     },
-    /// The text of a message was edited.
+    /// A message was edited.
     Body {
         /// The message's id.
         id: CommandId,
@@ -34,8 +35,31 @@ pub enum Change {
         seq: Seq,
         /// The message's slot.
         slot: u64,
-        /// The new text.
-        body: MessageText,
+        /// What it says from this event on.
+        body: MessageBody,
+        /// Whether what it said before is kept. Since version 3 of the rules.
+        kept: bool,
+        /// Whether it says more than a text, or did so before.
+        whole: bool,
+    },
+    /// What a message has besides its text, or an edit that is kept. Since version 3 of the rules.
+    Extras {
+        /// The message's seq: the event's own if it sends the message.
+        seq: Seq,
+        /// The message's slot.
+        slot: u64,
+        /// The message's author, who is not mentioned whatever it says.
+        author: UserId,
+        /// What it has from this event on.
+        now: Extras,
+        /// The members who can read the message and are mentioned from this event on, in order.
+        added: Vec<UserId>,
+        /// The users who are mentioned no more, in order, whether they are members now or not.
+        removed: Vec<UserId>,
+        /// Whether it mentions every member from this event on, if that has changed.
+        all: Option<bool>,
+        /// The event's own seq, if it is an edit that is kept.
+        edit: Option<Seq>,
     },
     /// A message was deleted.
     Deleted {
@@ -49,6 +73,10 @@ pub enum Change {
         by: Option<UserId>,
         /// The thread that it is in.
         thread: Option<InThread>,
+        /// Whether it may have said more than a text at some time.
+        whole: bool,
+        /// Its edits that were kept.
+        edits: Vec<Seq>,
     },
     /// A reaction of the author to a message.
     Reaction {
@@ -105,6 +133,7 @@ impl Change {
             Self::Timeline { slot, ordinal, .. } => Some((*slot, *ordinal)),
             Self::Thread { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Member { .. }
@@ -120,6 +149,7 @@ impl Change {
             Self::Thread { of, .. } => Some(*of),
             Self::Timeline { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Member { .. }
@@ -137,6 +167,7 @@ impl Change {
             Self::Timeline { .. }
             | Self::Thread { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Settings(_)
@@ -153,6 +184,7 @@ impl Change {
             Self::Timeline { .. }
             | Self::Thread { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Pins(_)
@@ -174,6 +206,7 @@ impl Change {
             Self::Pins(pins) => state.pins.clone_from(pins),
             Self::Thread { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Reaction { .. }
             | Self::Id { .. } => {}
@@ -193,6 +226,7 @@ impl Change {
             Self::Timeline { .. }
             | Self::Thread { .. }
             | Self::Body { .. }
+            | Self::Extras { .. }
             | Self::Reaction { .. }
             | Self::Member { .. }
             | Self::Settings(_)
@@ -208,6 +242,7 @@ impl Change {
             Self::Body { seq, .. } | Self::Reaction { seq, .. } => Some(*seq),
             Self::Timeline { .. }
             | Self::Thread { .. }
+            | Self::Extras { .. }
             | Self::Deleted { .. }
             | Self::Member { .. }
             | Self::Settings(_)

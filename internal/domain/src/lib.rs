@@ -9,6 +9,7 @@ mod cursor;
 mod event;
 mod id_cache;
 mod ids;
+mod message_body;
 mod message_text;
 mod reducer;
 mod seq;
@@ -27,10 +28,11 @@ pub use event::{Appended, Event};
 pub use id_cache::{ID_CACHE_ROWS_MAX, ID_CACHE_SPAN_MS, IdCache, Lookup};
 pub use ids::{CommandId, ConversationId, IdError, UserId};
 pub use kinds::{Action, Kind, PayloadHash};
+pub use message_body::{CustomContent, Extras, Mentions, MessageBody, Quote, Said};
 pub use message_text::MessageText;
 pub use reducer::{
-    Decision, Effects, Emojis, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, TargetFact, UnknownRules, apply,
-    past_of,
+    Decision, Effects, Emojis, Facts, Past, RULES_NEWEST, RULES_TRIAL, Refusal, TargetFact, TargetFacts, UnknownRules,
+    apply, past_of,
 };
 pub use seq::{GENERATION_MAX, OFFSET_MAX, Seq, SeqError};
 pub use signal::{
@@ -39,6 +41,7 @@ pub use signal::{
 };
 pub use spans::{MembershipSpan, MembershipSpans};
 pub use state::{
-    Content, ConversationKind, ConversationState, IdRow, InThread, Membership, Pin, Role, Settings, Stands, ThreadPlace,
+    Content, ConversationKind, ConversationState, IdRow, InThread, Membership, Pin, Reply, Role, Settings, Stands,
+    ThreadPlace,
 };
 pub use target_cache::{TARGET_CACHE_MESSAGES_MAX, TargetCache};

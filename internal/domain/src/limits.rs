@@ -12,6 +12,16 @@ pub const EMOJI_BYTES_MAX: usize = 64;
 pub const EMOJIS_PER_MESSAGE_MAX: usize = 20;
 /// Messages of a thread, deleted ones included: what one partition of the store holds of it.
 pub const THREAD_MESSAGES_MAX: u64 = 16_384;
+/// Edits of a message: what it said is kept, so that members can look at it.
+pub const EDITS_MAX: usize = 100;
+/// Users whom one message mentions by name.
+pub const MENTIONS_MAX: usize = 100;
+/// Characters (Unicode code points) of the part of a message that a reply quotes.
+pub const QUOTE_CHARS_MAX: u32 = 1024;
+/// Bytes of the name of a kind of custom content.
+pub const CUSTOM_KIND_BYTES_MAX: usize = 64;
+/// Bytes of the data of custom content (UTF-8).
+pub const CUSTOM_DATA_BYTES_MAX: usize = 4 * 1024;
 /// Pinned messages of a conversation.
 pub const PINS_MAX: usize = 100;
 /// Members named in one event; a larger change takes several events.

@@ -7,7 +7,7 @@
 use crate::kinds::{Audience, Context, Kind};
 use crate::limits::STAMP_AHEAD_MS_MAX;
 use crate::state::one_more;
-use crate::{Appended, Change, ConversationState, Event, IdRow, PayloadHash, Role, Seq, Stands, UserId};
+use crate::{Appended, Change, ConversationState, Event, IdRow, PayloadHash, Role, Said, Seq, Stands, UserId};
 
 /// The newest version of the rules that programs know and write. An event under a newer version is not judged.
 ///
@@ -22,7 +22,7 @@ pub const RULES_TRIAL: u32 = RULES_NEWEST + 1;
 
 /// What the reducer needs besides the state, read from the store as of the event before. It must be exact: a wrong
 /// fact makes a decision that stays wrong.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// The row of this event's id, if a command of that id was accepted before.
     pub first: Option<IdRow>,
@@ -30,10 +30,20 @@ pub struct Facts {
     pub target: Option<IdRow>,
     /// The answer to [`past_of`]; `false` where that is `None`.
     pub past: bool,
-    /// What the message that is reacted to has taken: [`crate::TargetCache`].
+    /// What else must be known of that message.
+    pub of_target: TargetFacts,
+}
+
+/// What the reducer needs of the message that the event is about: for every kind at most one of these, which
+/// [`TargetFact`] names. From [`crate::TargetCache`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TargetFacts {
+    /// What a message that is reacted to has taken.
     pub emojis: Emojis,
-    /// How many messages the thread has that the message is sent into, deleted ones included.
+    /// How many messages the thread has that a message is sent into, deleted ones included.
     pub thread: u64,
+    /// What a message says that is edited or deleted.
+    pub said: Said,
 }
 
 /// The emojis that a message has taken since version 3 of the rules, removed ones included.
@@ -98,6 +108,8 @@ pub enum TargetFact {
     Emojis(Seq, u64),
     /// The number of messages in the thread whose root it is; its seq.
     Thread(Seq),
+    /// What it says; its seq and slot.
+    Said(Seq, u64),
 }
 
 impl TargetFact {
@@ -107,7 +119,10 @@ impl TargetFact {
             return None;
         };
         match event.action.kind() {
-            _ if event.rules < 3 || first.is_some() => None,
+            _ if first.is_some() => None,
+            // Under any rules: services of the last release edit and delete messages of this one.
+            Kind::EditMessage | Kind::DeleteMessage => Some(Self::Said(*seq, *slot)),
+            _ if event.rules < 3 => None,
             Kind::AddReaction => Some(Self::Emojis(*seq, *slot)),
             Kind::SendMessage if thread.is_none() => Some(Self::Thread(*seq)),
             _ => None,
@@ -167,6 +182,8 @@ pub enum Refusal {
     NotARoot,
     /// The thread has as many messages as it can.
     ThreadFull,
+    /// The message was edited as often as it can be.
+    TooManyEdits,
     /// The message has taken as many different emojis as it can.
     TooManyReactions,
     /// The conversation has as many pinned messages as it can.
@@ -177,7 +194,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// All the reasons.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Conflict,
         Self::Withdrawn,
         Self::IdFromFuture,
@@ -192,6 +209,7 @@ impl Refusal {
         Self::NotAuthor,
         Self::NotARoot,
         Self::ThreadFull,
+        Self::TooManyEdits,
         Self::TooManyReactions,
         Self::TooManyPins,
         Self::Invalid,
@@ -221,6 +239,7 @@ impl Refusal {
             Self::NotAuthor => "not_author",
             Self::NotARoot => "not_a_root",
             Self::ThreadFull => "thread_full",
+            Self::TooManyEdits => "too_many_edits",
             Self::TooManyReactions => "too_many_reactions",
             Self::TooManyPins => "too_many_pins",
             Self::Invalid => "invalid",
@@ -279,7 +298,7 @@ pub fn apply(
         None if event.id.stamp_ms() > appended.append_time_ms.saturating_add(STAMP_AHEAD_MS_MAX) => {
             Err(Decision::Refused(Refusal::IdFromFuture))
         }
-        None => event.action.judge(&Context { state, event, facts }).map_err(Decision::Refused),
+        None => event.action.judge(&Context { state, event, seq: appended.seq, facts }).map_err(Decision::Refused),
     };
     let known = state.members.contains_key(&event.author) || facts.past;
     Ok(match outcome {

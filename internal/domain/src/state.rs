@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Change, CommandId, MessageText, PayloadHash, Seq, UserId};
+use crate::{Change, CommandId, MessageBody, PayloadHash, Quote, Seq, UserId};
 
 /// The kind of a conversation; it never changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -95,10 +95,10 @@ pub struct Pin {
 pub enum Content {
     /// A message.
     Message {
-        /// Its text.
-        body: MessageText,
+        /// What it says.
+        body: MessageBody,
         /// The message it answers.
-        reply_to: Option<CommandId>,
+        reply_to: Option<Reply>,
         /// Its place in a thread, if it is in one.
         thread: Option<ThreadPlace>,
     },
@@ -110,6 +110,22 @@ pub enum Content {
     Left(UserId),
     /// The title changed.
     Title(String),
+}
+
+/// A message that another one answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reply {
+    /// The message.
+    pub to: CommandId,
+    /// The part of it that is answered. Since version 3 of the rules.
+    pub quote: Option<Quote>,
+}
+
+/// An answer to a message as a whole.
+impl From<CommandId> for Reply {
+    fn from(to: CommandId) -> Self {
+        Self { to, quote: None }
+    }
 }
 
 /// The place of a message in a thread. Threads are flat: their messages have no threads of their own.

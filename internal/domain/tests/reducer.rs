@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::{
     Appended, Change, CommandId, ConversationId, ConversationState, Decision, Effects, Event, Facts, ID_CACHE_SPAN_MS,
-    IdCache, IdRow, Lookup, RULES_NEWEST, ReactionChange, Role, Seq, TargetCache, TargetFact, ThreadPlace, apply,
+    IdCache, IdRow, Lookup, RULES_NEWEST, ReactionChange, Role, Said, Seq, TargetCache, TargetFact, ThreadPlace, apply,
     past_of,
 };
 use workload::{Random, Reference, Stories, StoryConfig};
@@ -62,6 +62,21 @@ impl Rows {
             .flat_map(|(_, changes)| changes)
             .filter(|change| matches!(change, Change::Thread { of, .. } if of.root_seq == root));
         below.count() as u64
+    }
+
+    /// What had to be known of what a message said by then.
+    fn said(&self, conversation: ConversationId, message: Seq, as_of: Seq) -> Said {
+        let mut said = Said::default();
+        let accepted = self.accepted.get(&conversation).into_iter().flatten().filter(|(seq, _)| *seq <= as_of);
+        for change in accepted.flat_map(|(_, changes)| changes) {
+            if let Change::Extras { seq, now, edit, .. } = change
+                && *seq == message
+            {
+                said.extras = now.clone();
+                said.edits.extend(*edit);
+            }
+        }
+        said
     }
 
     fn ids(&self, conversation: ConversationId, as_of: Seq) -> BTreeMap<CommandId, IdRow> {
@@ -121,10 +136,13 @@ impl Consumer {
             Err(TargetFact::Thread(root)) => {
                 self.targets.keep_thread(root, rows.thread(event.conversation, root, as_of));
             }
+            Err(TargetFact::Said(message, _)) => {
+                self.targets.keep_said(message, rows.said(event.conversation, message, as_of));
+            }
             Ok(_) => {}
         }
-        let (emojis, thread) = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap();
-        let facts = Facts { first, target, past, emojis, thread };
+        let of_target = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap();
+        let facts = Facts { first, target, past, of_target };
         let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
         self.state.absorb(appended.seq, &effects.changes);
         self.targets.absorb(&effects.changes);

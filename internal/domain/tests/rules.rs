@@ -26,7 +26,7 @@ fn a_message_takes_the_next_place_and_ordinal_and_all_members_hear_it() {
     let second = room.accepted(
         BOB,
         12,
-        Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10)), thread: None }),
+        Action::SendMessage(SendMessage { body: "yes".into(), reply_to: Some(id(10).into()), thread: None }),
     );
     assert_eq!((second.slot, second.ordinal), (4, 2));
     for nothing in ["", " ", "\n\t"] {
@@ -265,8 +265,12 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     room.refused(BOB, Action::RemoveReaction(RemoveReaction { target: id(10), emoji: None }), Refusal::Invalid);
     room.refused(STRANGER, react(10, "+"), Refusal::NotMember);
 
+    let seq_of_edit = domain::Seq::try_from(room.next).unwrap();
     let edited = room.accepted(ANN, 11, edit(10, "ho"));
-    assert_eq!(edited.changes[0], Change::Body { id: id(10), seq, slot: 1, body: "ho".into() });
+    assert_eq!(
+        edited.changes[0],
+        Change::Body { id: id(10), seq, slot: 1, body: "ho".into(), kept: true, whole: false }
+    );
     let long = "+".repeat(EMOJI_BYTES_MAX);
     let reaction = |change| Change::Reaction { id: id(10), seq, slot: 1, emoji: long.clone(), change };
     let reacted = room.accepted(BOB, 12, react(10, &long));
@@ -274,7 +278,10 @@ fn messages_are_changed_by_their_authors_and_reacted_to_by_all_until_they_are_de
     let taken = room.accepted(BOB, 13, unreact(10, &long));
     assert_eq!(taken.changes[0], reaction(ReactionChange::Removed));
     let deleted = room.accepted(ANN, 14, delete(10));
-    assert_eq!(deleted.changes[0], Change::Deleted { id: id(10), seq, slot: 1, by: None, thread: None });
+    assert_eq!(
+        deleted.changes[0],
+        Change::Deleted { id: id(10), seq, slot: 1, by: None, thread: None, whole: true, edits: vec![seq_of_edit] }
+    );
     for effects in [edited, reacted, taken, deleted] {
         assert_eq!((entry(&effects), effects.slot, effects.ordinal), (None, 2, 1), "they change rows and add none");
         assert_eq!(effects.recipients, users(&[OWNER, ADMIN, ANN, BOB]));
@@ -297,7 +304,7 @@ fn bounds_stay_what_they_are() {
 #[test]
 fn names_stay_what_they_are() {
     let refusals = "conflict withdrawn id_from_future exists not_member forbidden already no_such_member \
-                    no_such_user full no_such_message not_author not_a_root thread_full \
+                    no_such_user full no_such_message not_author not_a_root thread_full too_many_edits \
                     too_many_reactions too_many_pins invalid";
     assert_eq!(Refusal::ALL.map(Refusal::name).join(" "), refusals);
     let roles = [Role::Member, Role::Admin, Role::Owner];

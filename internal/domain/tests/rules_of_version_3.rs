@@ -4,9 +4,15 @@
 
 mod room;
 
-use domain::kinds::{Leave, RemoveReaction};
-use domain::limits::{EMOJIS_PER_MESSAGE_MAX, PINS_MAX, THREAD_MESSAGES_MAX};
-use domain::{Action, Change, CommandId, Content, Decision, Effects, InThread, ReactionChange, Refusal, Role};
+use domain::kinds::{EditMessage, Leave, RemoveReaction, SendMessage};
+use domain::limits::{
+    CUSTOM_DATA_BYTES_MAX, EDITS_MAX, EMOJIS_PER_MESSAGE_MAX, MENTIONS_MAX, PINS_MAX, QUOTE_CHARS_MAX,
+    THREAD_MESSAGES_MAX,
+};
+use domain::{
+    Action, Change, CommandId, Content, CustomContent, Decision, Effects, InThread, Mentions, MessageBody, Quote,
+    ReactionChange, Refusal, Reply, Role, UserId,
+};
 use room::*;
 
 #[test]
@@ -188,4 +194,152 @@ fn a_thread_takes_so_many_messages_and_no_more() {
     room.refused(BOB, below(10, true), Refusal::ThreadFull);
     room.accepted(BOB, 20, message("another root"));
     room.accepted(BOB, 21, below(20, false));
+}
+
+fn naming(of: &[u64], all: bool) -> MessageBody {
+    MessageBody { mentions: Mentions::new(users(of), all), ..MessageBody::from("hi") }
+}
+
+fn say(body: MessageBody) -> Action {
+    Action::SendMessage(SendMessage { body, reply_to: None, thread: None })
+}
+
+fn say_anew(target: i64, body: MessageBody) -> Action {
+    Action::EditMessage(EditMessage { target: id(target), body })
+}
+
+/// Who is mentioned by the event, who is not any more, and whether every member is, if that has changed.
+fn mentioned(effects: &Effects) -> Option<(Vec<UserId>, Vec<UserId>, Option<bool>)> {
+    effects.changes.iter().find_map(|change| match change {
+        Change::Extras { added, removed, all, .. } => Some((added.clone(), removed.clone(), *all)),
+        _ => None,
+    })
+}
+
+#[test]
+fn an_edit_mentions_those_alone_whom_the_message_has_not_mentioned() {
+    let mut room = Room::group();
+    let sent = room.accepted(ANN, 10, say(naming(&[ANN, BOB], false)));
+    assert_eq!(mentioned(&sent), Some((users(&[BOB]), vec![], None)), "nobody mentions themselves");
+    let same = room.accepted(ANN, 11, say_anew(10, naming(&[ANN, BOB], false)));
+    assert_eq!(mentioned(&same), Some((vec![], vec![], None)), "the same");
+    let more = room.accepted(ANN, 12, say_anew(10, naming(&[ADMIN, BOB], false)));
+    assert_eq!(mentioned(&more), Some((users(&[ADMIN]), vec![], None)));
+    let fewer = room.accepted(ANN, 13, say_anew(10, naming(&[ADMIN], false)));
+    assert_eq!(mentioned(&fewer), Some((vec![], users(&[BOB]), None)));
+    // Of a deleted message nothing is left; of one that mentioned nobody, nothing had to go.
+    assert_eq!(mentioned(&room.accepted(ANN, 14, delete(10))), Some((vec![], users(&[ADMIN]), None)));
+    room.accepted(ANN, 15, message("plain"));
+    assert_eq!(mentioned(&room.accepted(ANN, 16, delete(15))), None);
+}
+
+#[test]
+fn members_are_mentioned_and_everybody_by_admins() {
+    let mut room = Room::group();
+    room.refused(ANN, say(naming(&[STRANGER], false)), Refusal::NoSuchMember);
+    room.refused(ANN, say(naming(&[], true)), Refusal::Forbidden);
+    let all = room.accepted(ADMIN, 10, say(naming(&[], true)));
+    assert_eq!(mentioned(&all), Some((vec![], vec![], Some(true))));
+    assert_eq!(
+        mentioned(&room.accepted(ADMIN, 11, say_anew(10, naming(&[], false)))),
+        Some((vec![], vec![], Some(false)))
+    );
+    // What a message has mentioned, it may go on to mention: who has left, and everybody by who is no admin any more.
+    room.accepted(ADMIN, 20, say(naming(&[BOB], true)));
+    room.accepted(BOB, 21, Action::Leave(Leave));
+    room.accepted(OWNER, 22, role(ADMIN, Role::Member));
+    let same = room.accepted(ADMIN, 23, say_anew(20, naming(&[BOB], true)));
+    assert_eq!(mentioned(&same), Some((vec![], vec![], None)));
+    room.refused(ADMIN, say_anew(20, naming(&[BOB, STRANGER], true)), Refusal::NoSuchMember);
+    // Who joins after the message cannot read it, and is not told of it.
+    room.accepted(OWNER, 24, add(&[BOB, STRANGER]));
+    let later = room.accepted(ADMIN, 25, say_anew(20, naming(&[BOB, STRANGER, ANN], true)));
+    assert_eq!(mentioned(&later), Some((users(&[ANN]), vec![], None)));
+    let mut direct = Room::direct();
+    direct.accepted(ANN, 10, say(naming(&[], true)));
+}
+
+#[test]
+fn before_version_3_messages_were_texts_and_edits_of_that_time_say_everything_anew() {
+    let mut room = Room::group();
+    let reply =
+        |quote| Action::SendMessage(SendMessage { body: "so".into(), reply_to: Some(quoting(quote)), thread: None });
+    let custom = CustomContent { kind: "a.b".into(), data: "c".into() };
+    let custom = MessageBody { custom: Some(custom), ..MessageBody::from("hi") };
+    for action in [say(naming(&[BOB], false)), say(naming(&[], true)), say(custom.clone()), reply((0, 1))] {
+        for rules in [1, 2] {
+            let judged = room.judge_by(rules, OWNER, 30, action.clone()).decision;
+            assert_eq!(judged, Decision::Refused(Refusal::Invalid), "{action:?}");
+        }
+        assert_eq!(room.judge(OWNER, 30, action).decision, Decision::Accepted);
+    }
+    // A service of the last release edits a message of this one.
+    room.accepted(ANN, 10, say(MessageBody { mentions: Mentions::new(users(&[BOB]), false), ..custom }));
+    let whole = |effects: &Effects| match effects.changes[0] {
+        Change::Body { whole, .. } | Change::Deleted { whole, .. } => whole,
+        ref other => panic!("{other:?}"),
+    };
+    for action in [edit(10, "a text"), delete(10)] {
+        let old = room.judge_by(2, ANN, 31, action);
+        assert_eq!(mentioned(&old), Some((vec![], users(&[BOB]), None)));
+        assert!(whole(&old));
+    }
+    room.accepted(ANN, 11, message("plain"));
+    assert!(!whole(&room.judge_by(2, ANN, 12, edit(11, "still plain"))), "its row has no more cells than it had");
+}
+
+#[test]
+fn what_a_message_said_is_kept_for_a_hundred_edits_and_goes_with_it() {
+    let mut room = Room::group();
+    assert_eq!(EDITS_MAX, 100);
+    room.accepted(ANN, 10, message("first"));
+    let mut seqs = Vec::new();
+    for number in 0..100 {
+        seqs.push(domain::Seq::try_from(room.next).unwrap());
+        let effects = room.accepted(ANN, 100 + number, edit(10, "anew"));
+        assert!(matches!(effects.changes[0], Change::Body { kept: true, .. }));
+    }
+    room.refused(ANN, edit(10, "once more"), Refusal::TooManyEdits);
+    // What it said at first may have been more than a text, although the last edit was none: that goes, too.
+    for rules in [2, 3] {
+        let gone = room.judge_by(rules, ANN, 302, delete(10));
+        assert!(matches!(gone.changes[0], Change::Deleted { whole: true, .. }));
+    }
+    let old = room.judge_by(2, ANN, 300, edit(10, "by a service of the last release"));
+    assert!(matches!(old.changes[0], Change::Body { kept: false, .. }));
+    let gone = room.accepted(ANN, 301, delete(10));
+    assert!(matches!(&gone.changes[0], Change::Deleted { edits, .. } if *edits == seqs));
+}
+
+fn quoting((from, to): (u32, u32)) -> Reply {
+    Reply { to: id(10), quote: Some(Quote { from, to }) }
+}
+
+#[test]
+fn what_a_message_has_besides_its_text_is_bounded() {
+    let mut room = Room::group();
+    let reply =
+        |quote| Action::SendMessage(SendMessage { body: "so".into(), reply_to: Some(quoting(quote)), thread: None });
+    for quote in [(0, 0), (5, 4), (0, QUOTE_CHARS_MAX + 1), (16_384, 16_385)] {
+        room.refused(ANN, reply(quote), Refusal::Invalid);
+        assert!(reply(quote).check(user(ANN)).is_err());
+    }
+    room.accepted(ANN, 20, reply((16_000, 16_384)));
+    room.accepted(ANN, 21, reply((3, 3 + QUOTE_CHARS_MAX)));
+    let custom = |kind: &str, data: String| {
+        say(MessageBody {
+            custom: Some(CustomContent { kind: kind.into(), data: data.into() }),
+            ..MessageBody::from("hi")
+        })
+    };
+    for kind in ["", "poll", ".", "a.", ".a", "A.b", "a b.c", "\u{e4}.b", &format!("a.{}", "b".repeat(63))] {
+        room.refused(ANN, custom(kind, String::new()), Refusal::Invalid);
+        assert!(custom(kind, String::new()).check(user(ANN)).is_err(), "{kind}");
+    }
+    room.refused(ANN, custom("a.b", "x".repeat(CUSTOM_DATA_BYTES_MAX + 1)), Refusal::Invalid);
+    room.accepted(ANN, 22, custom("com.example.poll_2-x", "x".repeat(CUSTOM_DATA_BYTES_MAX)));
+    let crowd: Vec<u64> = (100..).take(MENTIONS_MAX + 1).collect();
+    room.accepted(OWNER, 23, add(&crowd));
+    room.refused(ANN, say(naming(&crowd, false)), Refusal::Invalid);
+    room.accepted(ANN, 24, say(naming(&crowd[1..], false)));
 }

@@ -74,11 +74,13 @@ pub enum Bug {
     ReactionKeyWithoutEmoji,
     /// Messages in a thread alone count in the conversation, too.
     ThreadCountedInOrdinal,
+    /// An edit does not know whom the message mentioned before, and mentions all of them again.
+    MentionedAgainOnEdit,
 }
 
 impl Bug {
     /// All bugs.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::CommitBeforeStore,
         Self::NoDuplicateFilter,
         Self::FilterOnWrongKey,
@@ -111,6 +113,7 @@ impl Bug {
         Self::SignalOnDurablePath,
         Self::ReactionKeyWithoutEmoji,
         Self::ThreadCountedInOrdinal,
+        Self::MentionedAgainOnEdit,
     ];
 
     /// The bug of that name.

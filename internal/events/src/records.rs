@@ -10,7 +10,10 @@ use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
     PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
-use domain::{Action, CommandId, ConversationKind, Event, MessageText, Role, UserId};
+use domain::{
+    Action, CommandId, ConversationKind, CustomContent, Event, Mentions, MessageBody, MessageText, Quote, Reply, Role,
+    UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
@@ -56,10 +59,16 @@ record_types! {
     PresenceV1 = "presence" v "1" { node: Uuid, states: Vec<StateV1> }
     PrivacyChangedV1 = "privacy_changed" v "1" { id: Uuid, user: Uuid, time: i64 }
     MessageSentV2 = "message_sent" v "2" {
-        envelope: EnvelopeV1, body: String, reply_to: Option<Uuid>, thread: Uuid, also_in_conversation: bool
+        envelope: EnvelopeV1, body: String, reply_to: Option<Uuid>, quote_from: Option<i32>, quote_to: Option<i32>,
+        thread: Option<Uuid>, also_in_conversation: bool, mentions: Vec<Uuid>, mentions_all: bool,
+        custom_kind: Option<String>, custom_data: Option<String>
     }
     MessagePinnedV1 = "message_pinned" v "1" { envelope: EnvelopeV1, target: Uuid }
     MessageUnpinnedV1 = "message_unpinned" v "1" { envelope: EnvelopeV1, target: Uuid }
+    MessageEditedV2 = "message_edited" v "2" {
+        envelope: EnvelopeV1, target: Uuid, body: String, mentions: Vec<Uuid>, mentions_all: bool,
+        custom_kind: Option<String>, custom_data: Option<String>
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -123,18 +132,18 @@ impl Codec {
             Action::ChangeTitle(ChangeTitle { title }) => {
                 self.encode(SchemaKind::TitleChangedV1, &TitleChangedV1 { envelope, title })
             }
-            Action::SendMessage(SendMessage { body, reply_to, thread }) => {
-                let (body, reply_to) = (body.into_record(), reply_to.map(|id| id.uuid()));
-                let Some(IntoThread { root, also_in_conversation }) = thread else {
-                    return self.encode(SchemaKind::MessageSentV1, &MessageSentV1 { envelope, body, reply_to });
-                };
-                let record = MessageSentV2 { envelope, body, reply_to, thread: root.uuid(), also_in_conversation };
-                self.encode(SchemaKind::MessageSentV2, &record)
-            }
-            Action::EditMessage(EditMessage { target, body }) => self.encode(
+            Action::SendMessage(message) => self.sent(envelope, message),
+            Action::EditMessage(EditMessage { target, body }) if body.is_plain() => self.encode(
                 SchemaKind::MessageEditedV1,
-                &MessageEditedV1 { envelope, target: target.uuid(), body: body.into_record() },
+                &MessageEditedV1 { envelope, target: target.uuid(), body: body.text.into_record() },
             ),
+            Action::EditMessage(EditMessage { target, body }) => {
+                let BodyFields { body, mentions, mentions_all, custom_kind, custom_data } = body.into();
+                let target = target.uuid();
+                let record =
+                    MessageEditedV2 { envelope, target, body, mentions, mentions_all, custom_kind, custom_data };
+                self.encode(SchemaKind::MessageEditedV2, &record)
+            }
             Action::DeleteMessage(DeleteMessage { target }) => {
                 self.encode(SchemaKind::MessageDeletedV1, &MessageDeletedV1 { envelope, target: target.uuid() })
             }
@@ -160,6 +169,32 @@ impl Codec {
         }
     }
 
+    /// A message that is text alone, outside threads, is what it was before version 3 of the rules.
+    fn sent(&self, envelope: EnvelopeV1, SendMessage { body, reply_to, thread }: SendMessage) -> Encoded {
+        let quote = reply_to.and_then(|reply| reply.quote);
+        let reply_to = reply_to.map(|reply| reply.to.uuid());
+        if body.is_plain() && quote.is_none() && thread.is_none() {
+            let body = body.text.into_record();
+            return self.encode(SchemaKind::MessageSentV1, &MessageSentV1 { envelope, body, reply_to });
+        }
+        let BodyFields { body, mentions, mentions_all, custom_kind, custom_data } = body.into();
+        let number = |characters: u32| i32::try_from(characters).unwrap_or(i32::MAX);
+        let record = MessageSentV2 {
+            envelope,
+            body,
+            reply_to,
+            quote_from: quote.map(|quote| number(quote.from)),
+            quote_to: quote.map(|quote| number(quote.to)),
+            thread: thread.map(|thread| thread.root.uuid()),
+            also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
+            mentions,
+            mentions_all,
+            custom_kind,
+            custom_data,
+        };
+        self.encode(SchemaKind::MessageSentV2, &record)
+    }
+
     /// Decodes a record of `chat.messages`.
     ///
     /// # Errors
@@ -180,6 +215,7 @@ impl Codec {
             SchemaKind::MessageSentV1 => Self::read::<MessageSentV1>(kind, datum)?.into_event(),
             SchemaKind::MessageSentV2 => Self::read::<MessageSentV2>(kind, datum)?.into_event(),
             SchemaKind::MessageEditedV1 => Self::read::<MessageEditedV1>(kind, datum)?.into_event(),
+            SchemaKind::MessageEditedV2 => Self::read::<MessageEditedV2>(kind, datum)?.into_event(),
             SchemaKind::MessageDeletedV1 => Self::read::<MessageDeletedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionAddedV1 => Self::read::<ReactionAddedV1>(kind, datum)?.into_event(),
             SchemaKind::ReactionRemovedV1 => Self::read::<ReactionRemovedV1>(kind, datum)?.into_event(),
@@ -254,28 +290,74 @@ impl TitleChangedV1 {
     }
 }
 
+/// What a message says, as the fields that two records share.
+struct BodyFields {
+    body: String,
+    mentions: Vec<Uuid>,
+    mentions_all: bool,
+    custom_kind: Option<String>,
+    custom_data: Option<String>,
+}
+
+impl From<MessageBody> for BodyFields {
+    fn from(MessageBody { text, mentions, custom }: MessageBody) -> Self {
+        let (custom_kind, custom_data) = custom.map(|custom| (custom.kind, custom.data.into_record())).unzip();
+        let (users, mentions_all) = (uuids(mentions.users()), mentions.all);
+        Self { body: text.into_record(), mentions: users, mentions_all, custom_kind, custom_data }
+    }
+}
+
+impl TryFrom<BodyFields> for MessageBody {
+    type Error = DecodeError;
+
+    fn try_from(fields: BodyFields) -> Result<Self, DecodeError> {
+        let data = fields.custom_data.unwrap_or_default();
+        let custom = fields.custom_kind.map(|kind| CustomContent { kind, data: MessageText::recorded(data) });
+        let mentions = Mentions::new(users(&fields.mentions)?, fields.mentions_all);
+        Ok(Self { text: MessageText::recorded(fields.body), mentions, custom })
+    }
+}
+
 impl MessageSentV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        let (body, reply_to) = (MessageText::recorded(self.body), self.reply_to.map(id).transpose()?);
-        event(self.envelope, false, Action::SendMessage(SendMessage { body, reply_to, thread: None }))
+        let (body, to) = (MessageText::recorded(self.body), self.reply_to.map(id::<CommandId>).transpose()?);
+        let message = SendMessage { body: body.into(), reply_to: to.map(Reply::from), thread: None };
+        event(self.envelope, false, Action::SendMessage(message))
     }
 }
 
 impl MessageSentV2 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        let (body, reply_to) = (MessageText::recorded(self.body), self.reply_to.map(id).transpose()?);
-        let thread = Some(IntoThread { root: id(self.thread)?, also_in_conversation: self.also_in_conversation });
-        event(self.envelope, false, Action::SendMessage(SendMessage { body, reply_to, thread }))
+        let Self { body, mentions, mentions_all, custom_kind, custom_data, also_in_conversation, .. } = self;
+        let number =
+            |number: i32| u32::try_from(number).map_err(|_| DecodeError::Corrupt("a quote is negative".into()));
+        let quote = match self.quote_from.zip(self.quote_to) {
+            Some((from, to)) => Some(Quote { from: number(from)?, to: number(to)? }),
+            None => None,
+        };
+        let to = self.reply_to.map(id).transpose()?;
+        let root = self.thread.map(id).transpose()?;
+        let message = SendMessage {
+            body: BodyFields { body, mentions, mentions_all, custom_kind, custom_data }.try_into()?,
+            reply_to: to.map(|to| Reply { to, quote }),
+            thread: root.map(|root| IntoThread { root, also_in_conversation }),
+        };
+        event(self.envelope, false, Action::SendMessage(message))
     }
 }
 
 impl MessageEditedV1 {
     fn into_event(self) -> Result<Event, DecodeError> {
-        event(
-            self.envelope,
-            false,
-            Action::EditMessage(EditMessage { target: id(self.target)?, body: MessageText::recorded(self.body) }),
-        )
+        let body = MessageText::recorded(self.body).into();
+        event(self.envelope, false, Action::EditMessage(EditMessage { target: id(self.target)?, body }))
+    }
+}
+
+impl MessageEditedV2 {
+    fn into_event(self) -> Result<Event, DecodeError> {
+        let Self { body, mentions, mentions_all, custom_kind, custom_data, .. } = self;
+        let body = BodyFields { body, mentions, mentions_all, custom_kind, custom_data }.try_into()?;
+        event(self.envelope, false, Action::EditMessage(EditMessage { target: id(self.target)?, body }))
     }
 }
 

@@ -3,7 +3,8 @@
 use bytes::Bytes;
 use domain::kinds::{AddMembers, Create, EditMessage, IntoThread, RemoveReaction, SendMessage};
 use domain::{
-    Action, CommandId, ConversationId, ConversationKind, Doing, Event, Kind, Presence, Seq, Signal, Status, UserId,
+    Action, CommandId, ConversationId, ConversationKind, Doing, Event, Kind, Mentions, MessageBody, Presence, Seq,
+    Signal, Status, UserId,
 };
 use uuid::Uuid;
 
@@ -19,10 +20,15 @@ fn command(n: u8) -> CommandId {
 
 /// Events of every kind, under each version of the rules where those differ.
 pub(crate) fn events() -> Vec<Event> {
-    // Version 1 of the rules has no threads and no pins, and its records name no emoji there.
+    // Version 1 of the rules has no threads, no pins, and bodies of text alone, and its records name no emoji there.
     let first = |action| match action {
         Action::RemoveReaction(removal) => Some(Action::RemoveReaction(RemoveReaction { emoji: None, ..removal })),
         Action::SendMessage(SendMessage { thread: Some(_), .. }) => None,
+        Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. })
+            if !body.is_plain() =>
+        {
+            None
+        }
         Action::PinMessage(_) | Action::UnpinMessage(_) => None,
         other => Some(other),
     };
@@ -52,9 +58,22 @@ pub(crate) fn events() -> Vec<Event> {
     }
     for (also_in_conversation, n) in [(false, 34), (true, 35)] {
         let thread = Some(IntoThread { root: command(1), also_in_conversation });
-        let reply = SendMessage { body: "below".into(), reply_to: Some(command(2)).filter(|_| n == 35), thread };
+        let reply_to = Some(command(2).into()).filter(|_| n == 35);
+        let reply = SendMessage { body: "below".into(), reply_to, thread };
         events.push(Event { rules: 3, ..event((Action::SendMessage(reply), n)) });
     }
+    let says_more = |action: &Action| match action {
+        Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => {
+            !body.is_plain()
+        }
+        _ => false,
+    };
+    for (action, n) in Action::samples().into_iter().filter(says_more).zip(40..) {
+        events.push(Event { rules: 3, ..event((action, n)) });
+    }
+    let everybody = MessageBody { mentions: Mentions::new(Vec::new(), true), ..MessageBody::from("all of you") };
+    let message = SendMessage { body: everybody, reply_to: None, thread: None };
+    events.push(Event { rules: 3, ..event((Action::SendMessage(message), 45)) });
     events
 }
 
@@ -102,11 +121,14 @@ pub(crate) fn records(codec: &Codec) -> Vec<(Encoded, String)> {
 
 /// An event as text, including what its debug output hides: golden records list the full content.
 pub(crate) fn in_full(event: &Event) -> String {
-    let text = match &event.action {
+    let body = match &event.action {
         Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => body,
         _ => return format!("{event:?}"),
     };
-    format!("{event:?}").replace(&format!("{text:?}"), &format!("{:?}", text.reveal()))
+    let texts = std::iter::once(&body.text).chain(body.custom.as_ref().map(|custom| &custom.data));
+    texts.fold(format!("{event:?}"), |event, text| {
+        event.replacen(&format!("{text:?}"), &format!("{:?}", text.reveal()), 1)
+    })
 }
 
 /// A delivery as text, including its frame.

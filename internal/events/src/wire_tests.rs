@@ -102,6 +102,7 @@ fn the_ids_without_a_registry_stay_as_they_are() {
         "MessageSentV2",
         "MessagePinnedV1",
         "MessageUnpinnedV1",
+        "MessageEditedV2",
     ];
     assert_eq!(names, pinned);
 }

@@ -65,7 +65,7 @@ async fn bodies(store: &EmbeddedStore, conversation: ConversationId) -> Vec<Stri
     let page = Page { anchor: None, direction: Direction::After, limit: 50 };
     let entries = store.attach().unwrap().timeline(conversation, page).await.unwrap().into_iter();
     let body = |content| match content {
-        Content::Message { body, .. } => Some(body.reveal().to_owned()),
+        Content::Message { body, .. } => Some(body.text.reveal().to_owned()),
         _ => None,
     };
     entries.filter_map(|entry| body(entry.content)).collect()

@@ -4,6 +4,7 @@ use domain::{CommandId, ConversationId, MessageText, Seq, UserId};
 use serde::{Deserialize, Serialize};
 
 use crate::integer::{integer, maybe};
+use crate::said::{ContentBody, MentionsBody, QuoteBody};
 
 /// A command is in the log. Its result arrives on the author's sockets, or can be asked for as its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +101,15 @@ pub struct EntryBody {
     /// The id of the message that it replies to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub reply_to: Option<CommandId>,
+    /// The part of that message that it is about.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quote: Option<QuoteBody>,
+    /// Whom the message mentions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mentions: Option<MentionsBody>,
+    /// The message's content of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<ContentBody>,
     /// The root of the thread that the message is in.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub thread: Option<CommandId>,
@@ -146,6 +156,35 @@ pub struct HistoryPage {
     pub entries: Vec<EntryBody>,
     /// Whether there are more entries in the page's direction; continue with `before` or `after` the outermost
     /// `seq`.
+    pub more: bool,
+}
+
+/// What a message said for a time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionBody {
+    /// The seq of the message, or of the edit.
+    #[serde(deserialize_with = "integer")]
+    pub seq: Seq,
+    /// The log's time of that, milliseconds since the Unix epoch.
+    #[serde(deserialize_with = "integer")]
+    pub time: i64,
+    /// The text.
+    #[serde(with = "crate::text")]
+    pub body: MessageText,
+    /// Whom it mentioned.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mentions: Option<MentionsBody>,
+    /// Content of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<ContentBody>,
+}
+
+/// A page of the versions of a message, oldest first.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionPage {
+    /// The versions; of a deleted message there is none.
+    pub versions: Vec<VersionBody>,
+    /// Whether there are more; continue with `after` the last one's `seq`.
     pub more: bool,
 }
 
@@ -213,6 +252,10 @@ pub struct ConversationBody {
     /// Sending a message marks what comes before it as read.
     #[serde(deserialize_with = "integer")]
     pub unread: u64,
+    /// The count of messages of others after the caller's read mark that mention the caller or everybody, those in threads
+    /// alone included; up to a bound. For a user who has left it is 0.
+    #[serde(deserialize_with = "integer", default)]
+    pub mentions: u64,
     /// The caller's read mark.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub mark: Option<MarkBody>,

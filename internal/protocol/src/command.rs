@@ -5,11 +5,14 @@ use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
     PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
-use domain::{Action, CommandId, ConversationId, ConversationKind, MessageText, Role, UserId};
+use domain::{
+    Action, CommandId, ConversationId, ConversationKind, Mentions, MessageBody, MessageText, Quote, Reply, Role, UserId,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::fields::{Field, FieldType, flag};
+use crate::said::{ContentBody, MentionsBody, QuoteBody};
 
 /// A command. Its id is a UUIDv7 that the client makes, and stays the same when the command is sent again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,12 +60,22 @@ pub enum CommandKind {
         thread: Option<CommandId>,
         #[serde(skip_serializing_if = "std::ops::Not::not", default, deserialize_with = "flag")]
         also_in_conversation: bool,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        quote: Option<QuoteBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mentions: Option<MentionsBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        content: Option<ContentBody>,
     },
-    /// Edits a message of the user's own.
+    /// Edits a message of the user's own: what it says from then on, as a whole.
     Edit {
         target: CommandId,
         #[serde(with = "crate::text")]
         body: MessageText,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mentions: Option<MentionsBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        content: Option<ContentBody>,
     },
     /// Deletes a message.
     Delete { target: CommandId },
@@ -79,10 +92,24 @@ pub enum CommandKind {
 }
 
 impl CommandKind {
-    /// Sends a message outside threads.
+    /// Sends a text, outside threads.
     #[must_use]
     pub fn send(body: MessageText, reply_to: Option<CommandId>) -> Self {
-        Self::Send { body, reply_to, thread: None, also_in_conversation: false }
+        let (thread, quote, mentions, content) = (None, None, None, None);
+        Self::Send { body, reply_to, thread, also_in_conversation: false, quote, mentions, content }
+    }
+
+    /// Sends a text into a thread.
+    #[must_use]
+    pub fn send_into_thread(body: MessageText, root: CommandId, also_in_conversation: bool) -> Self {
+        let (reply_to, quote, mentions, content) = (None, None, None, None);
+        Self::Send { body, reply_to, thread: Some(root), also_in_conversation, quote, mentions, content }
+    }
+
+    /// Gives a message another text, and nothing else to say.
+    #[must_use]
+    pub fn edit(target: CommandId, body: MessageText) -> Self {
+        Self::Edit { target, body, mentions: None, content: None }
     }
 }
 
@@ -122,12 +149,20 @@ impl CommandKind {
             Action::ChangeRole(ChangeRole { user, role }) => Self::ChangeRole { user, role: role.name().to_owned() },
             Action::ChangeTitle(ChangeTitle { title }) => Self::ChangeTitle { title },
             Action::SendMessage(SendMessage { body, reply_to, thread }) => Self::Send {
-                body,
-                reply_to,
+                mentions: MentionsBody::of(&body.mentions),
+                content: body.custom.map(ContentBody::from),
+                body: body.text,
+                reply_to: reply_to.map(|reply| reply.to),
+                quote: reply_to.and_then(|reply| reply.quote).map(QuoteBody::from),
                 thread: thread.map(|thread| thread.root),
                 also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
             },
-            Action::EditMessage(EditMessage { target, body }) => Self::Edit { target, body },
+            Action::EditMessage(EditMessage { target, body }) => Self::Edit {
+                target,
+                mentions: MentionsBody::of(&body.mentions),
+                content: body.custom.map(ContentBody::from),
+                body: body.text,
+            },
             Action::DeleteMessage(DeleteMessage { target }) => Self::Delete { target },
             Action::AddReaction(AddReaction { target, emoji }) => Self::React { target, emoji },
             Action::RemoveReaction(RemoveReaction { target, emoji }) => {
@@ -167,6 +202,8 @@ impl CommandKind {
         const MEMBERS: Field = Field::required("members", FieldType::Users);
         const TARGET: Field = Field::required("target", FieldType::Command);
         const BODY: Field = Field::required("body", FieldType::Text);
+        const MENTIONS: Field = Field::optional("mentions", FieldType::Mentions);
+        const CONTENT: Field = Field::optional("content", FieldType::Content);
         match name {
             "create" => {
                 vec![Field::required("kind", FieldType::Text), Field::optional("title", FieldType::Text), MEMBERS]
@@ -180,8 +217,11 @@ impl CommandKind {
                 Field::optional("reply_to", FieldType::Command),
                 Field::optional("thread", FieldType::Command),
                 Field::optional("also_in_conversation", FieldType::Flag),
+                Field::optional("quote", FieldType::Quote),
+                MENTIONS,
+                CONTENT,
             ],
-            "edit" => vec![TARGET, BODY],
+            "edit" => vec![TARGET, BODY, MENTIONS, CONTENT],
             "react" | "unreact" => vec![TARGET, Field::required("emoji", FieldType::Text)],
             "delete" | "pin" | "unpin" => vec![TARGET],
             _ => Vec::new(),
@@ -204,16 +244,25 @@ impl CommandKind {
                 Action::ChangeRole(ChangeRole { user, role })
             }
             Self::ChangeTitle { title } => Action::ChangeTitle(ChangeTitle { title }),
-            Self::Send { body, reply_to, thread, also_in_conversation } => {
+            Self::Send { body, reply_to, thread, also_in_conversation, quote, mentions, content } => {
                 if thread.is_none() && also_in_conversation {
                     return Err(
                         "'also_in_conversation' is for messages of a thread: name its root as 'thread'".to_owned()
                     );
                 }
-                let thread = thread.map(|root| IntoThread { root, also_in_conversation });
-                Action::SendMessage(SendMessage { body, reply_to, thread })
+                let quote = quote.map(Quote::from);
+                if reply_to.is_none() && quote.is_some() {
+                    return Err("a 'quote' is of the message that 'reply_to' names: name it".to_owned());
+                }
+                Action::SendMessage(SendMessage {
+                    body: said(body, mentions, content),
+                    reply_to: reply_to.map(|to| Reply { to, quote }),
+                    thread: thread.map(|root| IntoThread { root, also_in_conversation }),
+                })
             }
-            Self::Edit { target, body } => Action::EditMessage(EditMessage { target, body }),
+            Self::Edit { target, body, mentions, content } => {
+                Action::EditMessage(EditMessage { target, body: said(body, mentions, content) })
+            }
             Self::Delete { target } => Action::DeleteMessage(DeleteMessage { target }),
             Self::React { target, emoji } => Action::AddReaction(AddReaction { target, emoji }),
             Self::Unreact { target, emoji } => Action::RemoveReaction(RemoveReaction { target, emoji: Some(emoji) }),
@@ -222,6 +271,10 @@ impl CommandKind {
             Self::Unpin { target } => Action::UnpinMessage(UnpinMessage { target }),
         })
     }
+}
+
+fn said(text: MessageText, mentions: Option<MentionsBody>, content: Option<ContentBody>) -> MessageBody {
+    MessageBody { text, mentions: mentions.map(Mentions::from).unwrap_or_default(), custom: content.map(Into::into) }
 }
 
 /// The id of the conversation that `create` opens.

@@ -61,6 +61,8 @@ pub enum ErrorCode {
     NotARoot,
     /// The thread has as many messages as it can.
     ThreadFull,
+    /// The message was edited as often as it can be.
+    TooManyEdits,
     /// The message has taken as many different emojis as it can.
     TooManyReactions,
     /// The conversation has as many pinned messages as it can.
@@ -93,7 +95,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// All codes that are sent.
-    pub const ALL: [Self; 39] = [
+    pub const ALL: [Self; 40] = [
         Self::BadRequest,
         Self::UnknownFrame,
         Self::TooLarge,
@@ -121,6 +123,7 @@ impl ErrorCode {
         Self::NotAuthor,
         Self::NotARoot,
         Self::ThreadFull,
+        Self::TooManyEdits,
         Self::TooManyReactions,
         Self::TooManyPins,
         Self::Conflict,
@@ -153,6 +156,7 @@ impl ErrorCode {
             | Self::Full
             | Self::NotARoot
             | Self::ThreadFull
+            | Self::TooManyEdits
             | Self::TooManyReactions
             | Self::TooManyPins
             | Self::Conflict
@@ -192,6 +196,7 @@ impl From<Refusal> for ErrorCode {
             Refusal::NotAuthor => Self::NotAuthor,
             Refusal::NotARoot => Self::NotARoot,
             Refusal::ThreadFull => Self::ThreadFull,
+            Refusal::TooManyEdits => Self::TooManyEdits,
             Refusal::TooManyReactions => Self::TooManyReactions,
             Refusal::TooManyPins => Self::TooManyPins,
             Refusal::Invalid => Self::Invalid,
@@ -210,7 +215,7 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::NotMember => "there is no such conversation, or you are not a member of it",
         Refusal::Forbidden => "your role, or the kind of conversation, does not allow it",
         Refusal::Already => "it is so already",
-        Refusal::NoSuchMember => "the user named is not a member of the conversation",
+        Refusal::NoSuchMember => "a user who is named or mentioned is not a member of the conversation",
         Refusal::NoSuchUser => "a user named has no account, so nobody was taken in: name users who have one",
         Refusal::Full => "the conversation has as many members as it can have",
         Refusal::NoSuchMessage => "there is no such message that you may read, or it was deleted",
@@ -221,6 +226,7 @@ pub const fn sentence(refusal: Refusal) -> &'static str {
         Refusal::ThreadFull => {
             "the thread has 16,384 messages, and takes no more: begin another one under a new message"
         }
+        Refusal::TooManyEdits => "the message was edited 100 times, and that is all: send another one",
         Refusal::TooManyPins => "the conversation has 100 pinned messages: take a pin away first",
         Refusal::TooManyReactions => "the message has taken 20 different emojis: react with one of those",
         Refusal::Invalid => {

@@ -5,7 +5,7 @@ use domain::{CommandId, ConversationId, Seq, UserId};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 use serde_json::Value;
 
-use crate::{DoingName, OwnStatus};
+use crate::{ContentBody, DoingName, MentionsBody, OwnStatus, QuoteBody};
 
 /// A field of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +53,12 @@ pub enum FieldType {
     Doing,
     /// How present a user is at a device.
     Status,
+    /// Whom a message mentions.
+    Mentions,
+    /// A part of a message.
+    Quote,
+    /// Content of another kind.
+    Content,
 }
 
 impl FieldType {
@@ -69,6 +75,9 @@ impl FieldType {
             Self::Flag => "true or false",
             Self::Status => "'online', 'idle' or 'dnd'",
             Self::Doing => "'text', 'file' or 'assistant'",
+            Self::Mentions => "an object with 'users', a list of users' ids, and 'all', true or false",
+            Self::Quote => "an object with 'from' and 'to', whole numbers of characters",
+            Self::Content => "an object with 'type' and 'data', two texts",
         }
     }
 
@@ -88,6 +97,9 @@ impl FieldType {
             Self::Flag => value.is_boolean(),
             Self::Status => is::<OwnStatus>(value),
             Self::Doing => is::<DoingName>(value),
+            Self::Mentions => is::<MentionsBody>(value),
+            Self::Quote => is::<QuoteBody>(value),
+            Self::Content => is::<ContentBody>(value),
         }
     }
 }

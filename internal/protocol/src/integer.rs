@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::{
         ClientFrame, ConversationBody, FeedFrame, FeedKind, HistoryPage, MarkUpTo, OutcomeBody, Received, ServerFrame,
-        SessionBody, StandsName, SyncPage,
+        SessionBody, StandsName, SyncPage, VersionPage,
     };
 
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -186,15 +186,18 @@ mod tests {
     #[test]
     fn so_may_the_integers_of_answers() {
         let entry = json!({"seq": 7, "id": ID, "author": ID, "time": 12, "kind": "message", "ordinal": 3, "changed": 8,
-            "body": "x", "edited": 13});
+            "body": "x", "edited": 13, "quote": {"from": 1, "to": 2}});
         let history: HistoryPage =
             serde_json::from_value(json!({"head": 9, "entries": [entry], "more": false})).unwrap();
-        taken(&history, 6);
+        taken(&history, 8);
         let (mark, id) = (json!({"seq": 7, "ordinal": 3}), conversation());
         let listed: ConversationBody = serde_json::from_value(json!({"id": id, "kind": "group", "title": "",
-            "head": 9, "time": 12, "unread": 4, "mark": mark, "last_message": entry}))
+            "head": 9, "time": 12, "unread": 4, "mentions": 2, "mark": mark, "last_message": entry}))
         .unwrap();
-        taken(&listed, 10);
+        taken(&listed, 13);
+        let versions: VersionPage =
+            serde_json::from_value(json!({"versions": [{"seq": 7, "time": 12, "body": "x"}], "more": false})).unwrap();
+        taken(&versions, 2);
         let found = json!({"id": id, "state": "ready", "member": true, "changed": 5, "head": 9, "mark": mark});
         let sync: SyncPage = serde_json::from_value(json!({"conversations": [found], "complete": true})).unwrap();
         taken(&sync, 4);

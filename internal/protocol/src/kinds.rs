@@ -8,6 +8,7 @@ use domain::{Action, Change, CommandId, Content, Effects, Event, MessageText, Ro
 use serde::{Deserialize, Serialize};
 
 use crate::integer::maybe;
+use crate::said::{ContentBody, MentionsBody, QuoteBody};
 
 /// The kind of an accepted event, with its fields.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,12 +51,30 @@ pub enum FeedKind {
         /// Whether a message of a thread is in the main view as well.
         #[serde(skip_serializing_if = "std::ops::Not::not", default)]
         also_in_conversation: bool,
+        /// The part of the message that it replies to.
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        quote: Option<QuoteBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mentions: Option<MentionsBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        content: Option<ContentBody>,
     },
-    /// The body is absent for recipients who joined after the message was sent.
+    /// What the message says from now on, as a whole. All of it is absent for recipients who joined after the message was
+    /// sent.
     Edited {
         target: CommandId,
         #[serde(skip_serializing_if = "Option::is_none", default, with = "crate::text::optional")]
         body: Option<MessageText>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        mentions: Option<MentionsBody>,
+        #[serde(skip_serializing_if = "Option::is_none", default)]
+        content: Option<ContentBody>,
+        /// The users of `mentions` whom the message has not mentioned before: only they are to be notified.
+        #[serde(skip_serializing_if = "Vec::is_empty", default)]
+        mentioned: Vec<UserId>,
+        /// Whether it mentions every member, and has not before.
+        #[serde(skip_serializing_if = "std::ops::Not::not", default)]
+        mentioned_all: bool,
     },
     Deleted {
         target: CommandId,
@@ -89,10 +108,25 @@ pub enum FeedKind {
 }
 
 impl FeedKind {
-    /// A message outside threads.
+    /// A text, outside threads.
     #[must_use]
     pub fn message(body: MessageText, reply_to: Option<CommandId>) -> Self {
-        Self::Message { body, reply_to, thread: None, thread_ordinal: None, also_in_conversation: false }
+        let (thread, thread_ordinal, quote, mentions, content) = (None, None, None, None, None);
+        let also_in_conversation = false;
+        Self::Message { body, reply_to, thread, thread_ordinal, also_in_conversation, quote, mentions, content }
+    }
+
+    /// A message has another text, and nothing else to say.
+    #[must_use]
+    pub fn edited(target: CommandId, body: MessageText) -> Self {
+        Self::Edited {
+            target,
+            body: Some(body),
+            mentions: None,
+            content: None,
+            mentioned: Vec::new(),
+            mentioned_all: false,
+        }
     }
 
     pub(crate) fn of(event: &Event, effects: &Effects) -> Self {
@@ -110,15 +144,23 @@ impl FeedKind {
             }
             Action::ChangeTitle(ChangeTitle { title }) => Self::TitleChanged { title: title.clone() },
             Action::SendMessage(SendMessage { body, reply_to, thread }) => Self::Message {
-                body: body.clone(),
-                reply_to: *reply_to,
+                body: body.text.clone(),
+                mentions: MentionsBody::of(&body.mentions),
+                content: body.custom.clone().map(ContentBody::from),
+                reply_to: reply_to.map(|reply| reply.to),
+                quote: reply_to.and_then(|reply| reply.quote).map(QuoteBody::from),
                 thread: thread.map(|thread| thread.root),
                 thread_ordinal: thread_ordinal(effects),
                 also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
             },
-            Action::EditMessage(EditMessage { target, body }) => {
-                Self::Edited { target: *target, body: Some(body.clone()) }
-            }
+            Action::EditMessage(EditMessage { target, body }) => Self::Edited {
+                target: *target,
+                body: Some(body.text.clone()),
+                mentions: MentionsBody::of(&body.mentions),
+                content: body.custom.clone().map(ContentBody::from),
+                mentioned: mentioned(effects),
+                mentioned_all: mentions_all_newly(effects),
+            },
             Action::DeleteMessage(DeleteMessage { target }) => Self::Deleted { target: *target },
             Action::AddReaction(AddReaction { target, emoji }) if event.rules < 3 => {
                 Self::Reacted { target: *target, emoji: Some(emoji.clone()) }
@@ -138,10 +180,13 @@ impl FeedKind {
         }
     }
 
-    /// Takes out what recipients who joined after the target may not read: its text and reactions.
+    /// Takes out what recipients who joined after the target may not read: what it says, and reactions.
     pub(crate) fn withhold(&mut self) {
         match self {
-            Self::Edited { target: _, body } => *body = None,
+            Self::Edited { target: _, body, mentions, content, mentioned, mentioned_all } => {
+                (*body, *mentions, *content, *mentioned_all) = (None, None, None, false);
+                mentioned.clear();
+            }
             Self::Reacted { target: _, emoji }
             | Self::ReactionAdded { target: _, emoji }
             | Self::ReactionRemoved { target: _, emoji } => *emoji = None,
@@ -186,6 +231,19 @@ fn joined(effects: &Effects) -> Vec<UserId> {
         _ => None,
     });
     joined.unwrap_or_default()
+}
+
+/// The members whom the event mentions newly.
+fn mentioned(effects: &Effects) -> Vec<UserId> {
+    let added = effects.changes.iter().find_map(|change| match change {
+        Change::Extras { added, .. } => Some(added.clone()),
+        _ => None,
+    });
+    added.unwrap_or_default()
+}
+
+fn mentions_all_newly(effects: &Effects) -> bool {
+    effects.changes.iter().any(|change| matches!(change, Change::Extras { all: Some(true), .. }))
 }
 
 /// The number of the messages of a thread with the one that the event has added.

@@ -17,6 +17,7 @@ mod integer;
 mod kinds;
 mod object;
 mod requests;
+mod said;
 mod signals;
 mod text;
 
@@ -27,7 +28,8 @@ pub use accounts::{
 pub use batched::BatchedFrame;
 pub use bodies::{
     Accepted, ConversationBody, ConversationPage, EntryBody, HistoryPage, MarkBody, MemberBody, MemberPage,
-    OutcomeBody, OutcomeState, ReactionBody, RepliesBody, SyncConversation, SyncPage, SyncState,
+    OutcomeBody, OutcomeState, ReactionBody, RepliesBody, SyncConversation, SyncPage, SyncState, VersionBody,
+    VersionPage,
 };
 pub use close::CloseCode;
 pub use command::{CommandFrame, CommandKind};
@@ -42,4 +44,5 @@ pub use object::is_object;
 pub use requests::{
     AddMembersBody, CommandBody, CreateBody, EditBody, MarkUpTo, ReactBody, RoleBody, SendBody, TitleBody, UnreactBody,
 };
+pub use said::{ContentBody, MentionsBody, QuoteBody};
 pub use signals::{DoingName, OwnStatus, SignalFrame, StatusName};

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fields::flag;
 use crate::integer::integer;
+use crate::said::{ContentBody, MentionsBody, QuoteBody};
 
 /// Opens a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,9 +67,18 @@ pub struct SendBody {
     /// Whether a message of a thread is in the main view as well.
     #[serde(skip_serializing_if = "std::ops::Not::not", default, deserialize_with = "flag")]
     pub also_in_conversation: bool,
+    /// The part of the message that it replies to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub quote: Option<QuoteBody>,
+    /// Whom it mentions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mentions: Option<MentionsBody>,
+    /// Content of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<ContentBody>,
 }
 
-/// Edits a message.
+/// Edits a message: what it says from then on, as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EditBody {
     /// The command's id.
@@ -76,6 +86,12 @@ pub struct EditBody {
     /// The new text.
     #[serde(with = "crate::text")]
     pub body: MessageText,
+    /// Whom it mentions.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub mentions: Option<MentionsBody>,
+    /// Content of another kind.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub content: Option<ContentBody>,
 }
 
 /// Reacts to a message.

@@ -79,8 +79,9 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub use budget::{SIGNS_BURST, SIGNS_PER_SECOND};
-pub use commands::Allowance;
+pub use commands::{Allowance, RULES_OLDEST};
 pub use config::Config;
+pub use domain::RULES_NEWEST;
 pub use parse::parse as parse_frame;
 
 use node::Node;

@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Seq, Settings, UserId};
+use domain::{CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Said, Seq, Settings, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{Applied, CellWrites, ChatStore, MembersAsOf, Source, StoreError, bucket_of, tables};
 use uuid::Uuid;
@@ -32,6 +32,8 @@ pub(crate) struct ChatReads {
     emojis: TableRead,
     /// Descending, up to a seq.
     thread: TableRead,
+    /// The versions up to a seq.
+    extras: TableRead,
     /// The last version up to a seq.
     pins: TableRead,
 }
@@ -44,6 +46,7 @@ impl ChatReads {
         let entries = "conversation = ? AND bucket = ? AND seq <= ? ORDER BY seq DESC";
         let thread = "conversation = ? AND root = ? AND seq <= ? ORDER BY seq DESC";
         let emojis = "conversation = ? AND bucket = ? AND message = ?";
+        let extras = "conversation = ? AND bucket = ? AND message = ? AND changed <= ?";
         Ok(Self {
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ?", PAGE_ROWS).await?,
             settings: cql.prepare_read(&tables::SETTINGS, as_of, 1).await?,
@@ -54,6 +57,7 @@ impl ChatReads {
             id: cql.prepare_read(&tables::IDS, "conversation = ? AND week = ? AND id = ?", 1).await?,
             emojis: cql.prepare_read(&tables::MESSAGE_EMOJIS, emojis, PAGE_ROWS).await?,
             thread: cql.prepare_read(&tables::THREAD_MESSAGES, thread, 2).await?,
+            extras: cql.prepare_read(&tables::MESSAGE_EXTRAS, extras, PAGE_ROWS).await?,
             pins: cql.prepare_read(&tables::PINS, as_of, 1).await?,
         })
     }
@@ -196,6 +200,24 @@ impl ChatStore for ScyllaStore {
             })
             .await?;
         Ok(length)
+    }
+
+    async fn said(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Said, StoreError> {
+        let key = (conversation.uuid(), number(bucket_of(slot)), message.timestamp(), as_of.timestamp());
+        let mut said = Said::default();
+        self.cql
+            .each_row(&self.reads.extras, key, |row| {
+                row.add_to(&mut said)?;
+                Ok(ControlFlow::Continue(()))
+            })
+            .await?;
+        Ok(said)
     }
 
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {

@@ -7,12 +7,13 @@ use async_trait::async_trait;
 use domain::{CommandId, ConversationId, Membership, Refusal, Role, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use store::{
-    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError,
-    THREAD_BUCKETS_MAX, ThreadMessage, UserConversation, bucket_of, tables,
+    ANNOTATING, Annotations, BUCKETS_MAX, Direction, Entry, Head, HistoryStore, Malformed, Mark, MembersAsOf,
+    MentionOfAll, MessageVersion, Page, RowValues, StoreError, ThreadMessage, UserConversation, bucket_of, tables,
 };
 use uuid::Uuid;
 
 use crate::ScyllaStore;
+use crate::both_ways::BothWays;
 use crate::cql::{Cql, TableRead};
 use crate::rows::number;
 
@@ -37,11 +38,13 @@ pub(crate) struct HistoryReads {
     entry: TableRead,
     /// The rows of each table that annotates entries, for those between two seqs.
     annotations: Vec<TableRead>,
-    /// The messages of a thread before one, descending.
-    thread_before: TableRead,
-    thread_after: TableRead,
-    /// The threads of a bucket before a seq, descending.
-    threads: TableRead,
+    message_versions: BothWays,
+    thread: BothWays,
+    /// Of a bucket.
+    threads: BothWays,
+    mentions: BothWays,
+    /// Of a bucket.
+    mentions_of_all: BothWays,
     versions: TableRead,
     /// The membership versions of all users after one.
     members: TableRead,
@@ -65,9 +68,8 @@ impl HistoryReads {
         for table in ANNOTATING {
             annotations.push(cql.prepare_read(table, annotating, PAGE_ROWS).await?);
         }
-        let thread_before = "conversation = ? AND root = ? AND seq < ? ORDER BY seq DESC";
-        let thread_after = "conversation = ? AND root = ? AND seq > ?";
-        let threads = "conversation = ? AND bucket = ? AND message < ? ORDER BY message DESC";
+        let (thread, bucket) = ("conversation = ? AND root = ?", "conversation = ? AND bucket = ?");
+        let message = "conversation = ? AND message = ?";
         let (behind, one) = ("user = ? AND conversation > ?", "user = ? AND conversation = ?");
         let marks = "user = ? AND conversation IN ?";
         let deletions = "conversation = ? AND bucket = ? AND message > ? AND message <= ?";
@@ -77,9 +79,11 @@ impl HistoryReads {
             entries_after: cql.prepare_read(&tables::TIMELINE, after, PAGE_ENTRIES).await?,
             entry: cql.prepare_read(&tables::TIMELINE, "conversation = ? AND bucket = ? AND seq = ?", 1).await?,
             annotations,
-            thread_before: cql.prepare_read(&tables::THREAD_MESSAGES, thread_before, PAGE_ROWS).await?,
-            thread_after: cql.prepare_read(&tables::THREAD_MESSAGES, thread_after, PAGE_ROWS).await?,
-            threads: cql.prepare_read(&tables::THREADS, threads, PAGE_ROWS).await?,
+            message_versions: BothWays::prepare(cql, &tables::MESSAGE_VERSIONS, message, "changed").await?,
+            thread: BothWays::prepare(cql, &tables::THREAD_MESSAGES, thread, "seq").await?,
+            threads: BothWays::prepare(cql, &tables::THREADS, bucket, "message").await?,
+            mentions: BothWays::prepare(cql, &tables::MENTIONS, one, "message").await?,
+            mentions_of_all: BothWays::prepare(cql, &tables::MENTIONS_OF_ALL, bucket, "message").await?,
             versions: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user = ?", PAGE_ROWS).await?,
             members: cql.prepare_read(&tables::MEMBERS, "conversation = ? AND user > ?", MEMBER_ROWS).await?,
             conversations: cql.prepare_read(&tables::USER_CONVERSATIONS, behind, PAGE_ROWS).await?,
@@ -197,6 +201,19 @@ impl HistoryStore for ScyllaStore {
         Ok(entry.pop())
     }
 
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError> {
+        let (key, mut versions) = ((conversation.uuid(), message.timestamp()), Vec::new());
+        let page = Page { anchor: after, direction: Direction::After, limit };
+        self.history.message_versions.fill(&self.cql, key, &page, &mut versions, RowValues::version).await?;
+        Ok(versions)
+    }
+
     async fn thread(
         &self,
         conversation: ConversationId,
@@ -204,22 +221,8 @@ impl HistoryStore for ScyllaStore {
         page: Page,
         as_of: Seq,
     ) -> Result<Vec<ThreadMessage>, StoreError> {
-        let mut messages = Vec::new();
-        if page.limit == 0 {
-            return Ok(messages);
-        }
-        let (read, open) = match page.direction {
-            Direction::Before => (&self.history.thread_before, i64::MAX),
-            Direction::After => (&self.history.thread_after, -1),
-        };
-        let anchor = page.anchor.map_or(open, Seq::timestamp);
-        let values = (conversation.uuid(), root.timestamp(), anchor);
-        self.cql
-            .each_row(read, values, |row| {
-                messages.extend(row.thread_message(as_of)?);
-                Ok(if messages.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-            })
-            .await?;
+        let (key, mut messages) = ((conversation.uuid(), root.timestamp()), Vec::new());
+        self.history.thread.fill(&self.cql, key, &page, &mut messages, |row| row.thread_message(as_of)).await?;
         Ok(messages)
     }
 
@@ -229,21 +232,23 @@ impl HistoryStore for ScyllaStore {
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<(Seq, u64)>, StoreError> {
-        let (id, mut roots) = (conversation.uuid(), Vec::new());
         let page = Page { anchor: before, direction: Direction::Before, limit };
-        for bucket in self.history.buckets(&self.cql, id, &page).await?.into_iter().take(THREAD_BUCKETS_MAX) {
-            if roots.len() >= limit {
-                break;
-            }
-            let anchor = before.map_or(i64::MAX, Seq::timestamp);
-            self.cql
-                .each_row(&self.history.threads, (id, number(bucket), anchor), |row| {
-                    roots.push(row.thread_root()?);
-                    Ok(if roots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-                })
-                .await?;
-        }
-        Ok(roots)
+        self.of_buckets(&self.history.threads, conversation, &page, |row| row.thread_root().map(Some)).await
+    }
+
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        let (key, mut places) = ((user.uuid(), conversation.uuid()), Vec::new());
+        self.history.mentions.fill(&self.cql, key, &page, &mut places, RowValues::mention).await?;
+        Ok(places)
+    }
+
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError> {
+        self.of_buckets(&self.history.mentions_of_all, conversation, &page, RowValues::mention_of_all).await
     }
 
     async fn memberships(
@@ -388,6 +393,21 @@ impl HistoryStore for ScyllaStore {
 }
 
 impl ScyllaStore {
+    /// A page of rows that are in the buckets of the timeline, from [`BUCKETS_MAX`] of them.
+    async fn of_buckets<T: Send>(
+        &self,
+        read: &BothWays,
+        conversation: ConversationId,
+        page: &Page,
+        decode: impl Fn(RowValues) -> Result<Option<T>, Malformed> + Send + Sync,
+    ) -> Result<Vec<T>, StoreError> {
+        let (id, mut found) = (conversation.uuid(), Vec::new());
+        for bucket in self.history.buckets(&self.cql, id, page).await?.into_iter().take(BUCKETS_MAX) {
+            read.fill(&self.cql, (id, number(bucket)), page, &mut found, &decode).await?;
+        }
+        Ok(found)
+    }
+
     /// Rows of marks, or of last own messages.
     async fn marks_by(
         &self,

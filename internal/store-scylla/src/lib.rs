@@ -7,6 +7,7 @@
 
 mod admin;
 mod applied;
+mod both_ways;
 mod chat;
 mod config;
 mod cql;

@@ -143,7 +143,7 @@ mod tests {
         "derived/0002_progress 9093ec88",
         "derived/0003_attention 4ef657e0",
         "derived/0004_invitations 0c9205a2",
-        "derived/0005_rules_3 c5c9c5d9",
+        "derived/0005_rules_3 87dacc10",
     ];
 
     /// A `CREATE TABLE`: columns with their types, partition key, clustering key.

@@ -71,11 +71,11 @@ mod tests {
 
     #[test]
     fn a_statement_names_the_key_and_the_cells_of_its_set() {
-        let edit = CELL_SETS.into_iter().find(|set| set.cells == ["body", "changed", "edited"]).unwrap();
+        let mention = CELL_SETS.into_iter().find(|set| set.cells == ["place", "stands"]).unwrap();
         assert_eq!(
-            text(edit),
-            "INSERT INTO {derived}.timeline (conversation, bucket, seq, body, changed, edited) VALUES (?, ?, ?, ?, ?, ?) \
-             USING TIMESTAMP ?"
+            text(mention),
+            "INSERT INTO {derived}.mentions (user, conversation, message, place, stands) VALUES (?, ?, ?, ?, ?) USING \
+             TIMESTAMP ?"
         );
     }
 }

@@ -172,8 +172,9 @@ mod tests {
         body: impl Into<ValueRef<'a>>,
         changed: impl Into<ValueRef<'a>>,
         edited: impl Into<ValueRef<'a>>,
-    ) -> [(&'static str, ValueRef<'a>); 3] {
-        [("body", body.into()), ("changed", changed.into()), ("edited", edited.into())]
+    ) -> [(&'static str, ValueRef<'a>); 6] {
+        let [mentions, kind, data] = ["mentions", "custom_kind", "custom_data"].map(|name| (name, ValueRef::Unset));
+        [("body", body.into()), ("changed", changed.into()), ("edited", edited.into()), mentions, kind, data]
     }
 
     #[test]
@@ -193,7 +194,10 @@ mod tests {
         let part = EDIT.write(1, &KEY, &cells("", ValueRef::Unset, 5_u64));
         assert_eq!(part.fits(), Ok(()));
         assert_eq!(read(&part), [&key[..], &[("body", Some("".into())), ("edited", Some(5.into()))]].concat());
-        assert_eq!(part.values().map(|value| value.map(<[u8]>::len)).collect::<Vec<_>>(), [Some(0), None, Some(8)]);
+        assert_eq!(
+            part.values().map(|value| value.map(<[u8]>::len)).collect::<Vec<_>>(),
+            [Some(0), None, Some(8), None, None, None]
+        );
         for (index, column, _) in whole.cells() {
             assert_eq!(&crate::tables::TIMELINE.cells[usize::from(index)], column);
         }
@@ -202,13 +206,13 @@ mod tests {
     #[test]
     fn what_is_not_of_its_table_does_not_fit() {
         let whole = cells("b", 4_u64, 5_u64);
-        let [body, changed, edited] = whole;
+        let [body, changed, edited, mentions, kind, data] = whole;
         let (no_id, text) = (ValueRef::Unset, ValueRef::Text("1"));
         for (write, what) in [
-            (EDIT.write(1, &KEY, &[changed, body, edited]), "another order"),
-            (EDIT.write(1, &KEY, &[body, body, edited]), "another order"),
+            (EDIT.write(1, &KEY, &[changed, body, edited, mentions, kind, data]), "another order"),
+            (EDIT.write(1, &KEY, &[body, body, edited, mentions, kind, data]), "another order"),
             (EDIT.write(1, &KEY, &whole[..2]), "other cells"),
-            (EDIT.write(1, &KEY, &[body, changed, edited, edited]), "other cells"),
+            (EDIT.write(1, &KEY, &[body, changed, edited, mentions, kind, data, data]), "other cells"),
             (EDIT.write(1, &KEY, &cells(1_u64, 4_u64, 5_u64)), "another type"),
             (EDIT.write(1, &KEY, &cells("b", "1", 5_u64)), "another type"),
             (EDIT.write(1, &[], &whole), "key"),

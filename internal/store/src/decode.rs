@@ -6,14 +6,14 @@
 use std::collections::BTreeMap;
 
 use domain::{
-    CommandId, ConversationId, ConversationKind, IdRow, InThread, Membership, MessageText, PayloadHash, Pin, Refusal,
-    Role, Seq, Settings, Stands, UserId,
+    CommandId, ConversationId, ConversationKind, Extras, IdRow, InThread, Membership, Mentions, MessageText,
+    PayloadHash, Pin, Refusal, Role, Said, Seq, Settings, Stands, UserId,
 };
 use uuid::Uuid;
 
 use crate::rows::{PIN_BYTES, ROLE_LEFT, STANDS_COMMAND, STANDS_MESSAGE, STANDS_THREAD_MESSAGE, STANDS_WITHDRAWAL};
 use crate::tables::Table;
-use crate::{Head, LastMessage, Mark, ThreadMessage, UserConversation, Value};
+use crate::{Head, LastMessage, Mark, MentionOfAll, ThreadMessage, UserConversation, Value};
 
 /// A row as an engine read it.
 #[derive(Debug, Clone)]
@@ -86,6 +86,49 @@ impl RowValues {
     /// When the row is malformed.
     pub fn thread_root(mut self) -> Result<(Seq, u64), Malformed> {
         Ok((self.seq("message")?, self.number("place")?))
+    }
+
+    /// Takes the next version of what a message has besides its text into what is known of the message.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn add_to(mut self, said: &mut Said) -> Result<(), Malformed> {
+        said.extras = Extras { mentions: self.mentions("mentions")?, custom: self.boolean("custom")? };
+        if self.boolean("edit")? {
+            said.edits.push(self.seq("changed")?);
+        }
+        Ok(())
+    }
+
+    /// Whom a message mentions: in its row of the timeline, or in one of what it has besides its text.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub(crate) fn mentions(&mut self, name: &'static str) -> Result<Mentions, Malformed> {
+        let bytes = self.blob(name)?;
+        let malformed = || self.malformed(name);
+        let (all, users) = bytes.split_first().ok_or_else(malformed)?;
+        let (users, []) = users.as_chunks::<16>() else { return Err(malformed()) };
+        let user = |id: &[u8; 16]| UserId::try_from(Uuid::from_bytes(*id)).map_err(|_| malformed());
+        Ok(Mentions::new(users.iter().map(user).collect::<Result<_, _>>()?, *all == 1))
+    }
+
+    /// The place of a message that mentions the user of the row: its seq and slot; absent when it does so no more.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn mention(mut self) -> Result<Option<(Seq, u64)>, Malformed> {
+        let place = (self.seq("message")?, self.number("place")?);
+        Ok(self.boolean("stands")?.then_some(place))
+    }
+
+    /// A message that mentions every member; absent when it does so no more.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn mention_of_all(mut self) -> Result<Option<MentionOfAll>, Malformed> {
+        let (seq, slot, author) = (self.seq("message")?, self.number("place")?, self.user("author")?);
+        Ok(self.boolean("stands")?.then_some(MentionOfAll { seq, slot, author }))
     }
 
     /// A version of a membership.

@@ -1,6 +1,6 @@
 //! Tests that `decode` reads every cell that is written.
 
-use domain::{CommandId, Refusal, Role, Seq};
+use domain::{CommandId, Refusal, Role, Said, Seq};
 use uuid::Uuid;
 
 use crate::rows::{KIND_JOINED, KIND_MESSAGE, KIND_TITLE, STANDS_MESSAGE};
@@ -25,6 +25,8 @@ fn row(table: &'static Table, more: &[(&str, Value)]) -> Vec<Option<Value>> {
         ("hash", _) => vec![1; 16].into(),
         ("id" | "reply_to" | "thread", ColumnType::Blob) => id(),
         ("pins", _) => pin(),
+        ("quote", _) => vec![1; 8].into(),
+        ("mentions" | "edited_mentions", _) => vec![1; 17].into(),
         (_, ColumnType::Uuid) => Uuid::from_u128(7).into(),
         (_, ColumnType::Bigint) => 5_i64.into(),
         (_, ColumnType::Text) => "text".into(),
@@ -54,6 +56,13 @@ fn read(table: &'static Table, values: &[Option<Value>]) -> String {
         "message_emojis" => format!("{:?}", row().message_emoji(Seq::new(0, 9).unwrap())),
         "thread_messages" => format!("{:?}", row().thread_message(Seq::new(0, 9).unwrap())),
         "threads" => format!("{:?} {}", row().thread_root(), annotated(row())),
+        "message_extras" => {
+            let mut said = Said::default();
+            format!("{:?} {said:?}", row().add_to(&mut said))
+        }
+        "message_versions" => format!("{:?}", row().version()),
+        "mentions" => format!("{:?}", row().mention()),
+        "mentions_of_all" => format!("{:?}", row().mention_of_all()),
         "deletions" => format!("{:?}", row().deletion()),
         "sent" | "marks" => format!("{:?}", row().mark()),
         "invitations" => format!("{:?}", row().invitation()),

@@ -5,11 +5,11 @@
 
 use domain::kinds::Create;
 use domain::{
-    Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, InThread, ReactionChange, Role, Seq,
-    UserId,
+    Action, Appended, Change, Content, ConversationKind, Decision, Effects, Event, Extras, InThread, ReactionChange,
+    Role, Seq, UserId,
 };
 
-use crate::{BUCKET_SLOTS, CellWrites, ReactionRow, Row, ThreadRow, bucket_of};
+use crate::{BUCKET_SLOTS, CellWrites, ExtrasRow, ReactionRow, Row, ThreadRow, bucket_of};
 
 /// The cells of an accepted event, or of a refusal that is stored; none for other events. Writing them again, in
 /// any order, changes nothing; a store writes them by their phases.
@@ -43,17 +43,41 @@ impl Rows<'_> {
         let (event, Appended { seq, append_time_ms: time_ms }) = (self.event, self.appended);
         match change {
             Change::Timeline { slot, ordinal, content } => self.entry(*slot, *ordinal, content),
-            Change::Body { seq: message, slot, body, .. } => {
-                self.put(Row::Edit { seq: *message, slot: *slot, body: body.clone(), changed: seq, time_ms });
+            Change::Body { seq: message, slot, body, kept, whole, .. } => {
+                let (message, slot, body, changed) = (*message, *slot, body.clone(), seq);
+                if *kept {
+                    let version = body.clone();
+                    self.put(Row::Extras(ExtrasRow::Version { message, changed, time_ms, body: version }));
+                    self.put(Row::Extras(ExtrasRow::KeptEdit { message, slot, changed, time_ms, body }));
+                } else {
+                    self.put(Row::Edit { seq: message, slot, body, whole: *whole, changed, time_ms });
+                }
+            }
+            Change::Extras { seq: message, slot, author, now, added, removed, all, edit } => {
+                self.extras((*message, *slot), (now, edit.is_some()), [(added, true), (removed, false)]);
+                if let Some(stands) = *all {
+                    let (message, slot, author) = (*message, *slot, *author);
+                    self.put(Row::Extras(ExtrasRow::All { message, slot, author, stands }));
+                }
             }
             Change::Thread { of: InThread { root_seq: root, root_slot, .. }, slot, ordinal } => {
                 let (root, root_slot, slot, ordinal) = (*root, *root_slot, *slot, *ordinal);
                 self.put(Row::Thread(ThreadRow::Message { root, seq, slot, ordinal }));
                 self.put(Row::Thread(ThreadRow::Last { root, root_slot, ordinal, time_ms, seq }));
             }
-            Change::Deleted { id, seq: message, slot, by, thread } => {
+            Change::Deleted { id, seq: message, slot, by, thread, whole, edits } => {
                 let (message, slot) = (*message, *slot);
-                self.put(Row::Deletion { seq: message, slot, changed: seq, by: *by });
+                self.put(Row::Deletion {
+                    seq: message,
+                    slot,
+                    changed: seq,
+                    by: *by,
+                    whole: *whole,
+                    kept: !edits.is_empty(),
+                });
+                for changed in edits.iter().copied() {
+                    self.put(Row::Extras(ExtrasRow::VersionGone { message, changed }));
+                }
                 self.put(Row::IdDeleted { id: *id, deleted: seq });
                 // Version 2 changed what counts as unread; rows of version 1 must stay the same in a replay.
                 if event.rules >= 2 && thread.is_none_or(|thread| thread.also_in_conversation) {
@@ -70,6 +94,22 @@ impl Rows<'_> {
             Change::Pins(pins) => self.put(Row::Pins { seq, pins: pins.clone() }),
             Change::Settings(settings) => self.put(Row::Settings { seq, settings: settings.clone() }),
             Change::Id { id, row } => self.put(Row::Id { id: *id, row: *row }),
+        }
+    }
+
+    /// What a message has besides its text, and the users who are mentioned by it or are not any more.
+    fn extras(
+        &mut self,
+        (message, slot): (Seq, u64),
+        (now, edit): (&Extras, bool),
+        mentioned: [(&Vec<UserId>, bool); 2],
+    ) {
+        let (changed, extras) = (self.appended.seq, now.clone());
+        self.put(Row::Extras(ExtrasRow::Extras { message, slot, changed, extras, edit }));
+        for (users, stands) in mentioned {
+            for user in users.iter().copied() {
+                self.put(Row::Extras(ExtrasRow::User { user, message, slot, stands }));
+            }
         }
     }
 

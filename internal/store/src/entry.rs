@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, Content, Seq, ThreadPlace, UserId};
+use domain::{CommandId, Content, CustomContent, Mentions, MessageBody, Quote, Reply, Seq, ThreadPlace, UserId};
 
 use crate::rows::{KIND_CREATED, KIND_JOINED, KIND_LEFT, KIND_MESSAGE, KIND_TITLE};
 use crate::tables::{REACTIONS, REACTIONS_BY_EMOJI, THREADS, Table};
@@ -49,7 +49,26 @@ pub struct Entry {
     pub reactions: Vec<MessageReaction>,
     /// The thread under it, if there is one. It does not count as a change.
     pub replies: Option<ThreadSummary>,
+    /// What a message said before its edits that were kept, if its last edit is one of those: at first, unless a service of an
+    /// older release has edited it.
+    pub original: Option<MessageBody>,
 }
+
+/// What a message has said since one of its edits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageVersion {
+    /// The seq of the edit.
+    pub changed: Seq,
+    /// The log's time of the edit.
+    pub time_ms: i64,
+    /// What it says.
+    pub body: MessageBody,
+}
+
+/// The cells of what a message said at first, and in a row of a version.
+const SAID: [&str; 4] = ["body", "mentions", "custom_kind", "custom_data"];
+/// The cells of what a message says since its last edit.
+const SAID_SINCE_AN_EDIT: [&str; 4] = ["edited_body", "edited_mentions", "edited_custom_kind", "edited_custom_data"];
 
 /// A thread, as its root shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,30 +120,59 @@ impl RowValues {
             return Ok(None);
         }
         let (seq, id) = (self.seq("seq")?, self.command_id("id")?);
-        Ok(Some(Entry {
+        let changed = self.optional_seq("changed")?.unwrap_or(seq);
+        let edited_by = self.optional_seq("edited_by")?;
+        let mut entry = Entry {
             seq,
             slot: self.number("place")?,
             ordinal: self.number("ordinal")?,
             id,
             author: self.user("author")?,
             time_ms: self.bigint("time")?,
-            changed: self.optional_seq("changed")?.unwrap_or(seq),
+            changed,
             edited_ms: if self.has("edited") { Some(self.bigint("edited")?) } else { None },
             deleted: self.take("deleted") == Some(Value::Boolean(true)),
             deleted_by: if self.has("deleted_by") { Some(self.user("deleted_by")?) } else { None },
             content: self.content()?,
             reactions: Vec::new(),
             replies: None,
-        }))
+            original: None,
+        };
+        // A later edit that was not kept, by a service of the last release, or the deletion, is in the first cells.
+        if edited_by == Some(changed)
+            && let Content::Message { body, .. } = &mut entry.content
+        {
+            let edited = self.message_body(&SAID_SINCE_AN_EDIT)?;
+            entry.original = Some(std::mem::replace(body, edited));
+        }
+        // Whatever a program that did not know of it has left there.
+        if entry.deleted
+            && let Content::Message { body, .. } = &mut entry.content
+        {
+            (body.mentions, body.custom) = (Mentions::default(), None);
+        }
+        Ok(Some(entry))
+    }
+
+    /// What a message has said since one of its edits; absent while the cells of the edit are missing.
+    ///
+    /// # Errors
+    /// When the row is malformed.
+    pub fn version(mut self) -> Result<Option<MessageVersion>, Malformed> {
+        if !self.has("time") {
+            return Ok(None);
+        }
+        let (changed, time_ms) = (self.seq("changed")?, self.bigint("time")?);
+        Ok(Some(MessageVersion { changed, time_ms, body: self.message_body(&SAID)? }))
     }
 
     fn content(&mut self) -> Result<Content, Malformed> {
         let kind = self.text("kind")?;
         Ok(match kind.as_str() {
             KIND_MESSAGE => {
-                let reply_to = if self.has("reply_to") { Some(self.command_id("reply_to")?) } else { None };
+                let reply_to = if self.has("reply_to") { Some(self.reply()?) } else { None };
                 let thread = if self.has("thread") { Some(self.thread_place()?) } else { None };
-                Content::Message { body: self.message_text("body")?, reply_to, thread }
+                Content::Message { body: self.message_body(&SAID)?, reply_to, thread }
             }
             KIND_CREATED => Content::Created,
             KIND_JOINED => Content::Joined(self.users()?),
@@ -132,6 +180,26 @@ impl RowValues {
             KIND_TITLE => Content::Title(self.text("body")?),
             _ => return Err(self.malformed("kind")),
         })
+    }
+
+    fn message_body(&mut self, [text, mentions, kind, data]: &[&'static str; 4]) -> Result<MessageBody, Malformed> {
+        let mentions = if self.has(mentions) { self.mentions(mentions)? } else { Mentions::default() };
+        let kind = if self.has(kind) { self.text(kind)? } else { String::new() };
+        let custom = match kind.as_str() {
+            "" => None,
+            _ => Some(CustomContent { kind, data: self.message_text(data)? }),
+        };
+        Ok(MessageBody { text: self.message_text(text)?, mentions, custom })
+    }
+
+    fn reply(&mut self) -> Result<Reply, Malformed> {
+        let to = self.command_id("reply_to")?;
+        if !self.has("quote") {
+            return Ok(to.into());
+        }
+        let bytes = <[u8; 8]>::try_from(self.blob("quote")?).map_err(|_| self.malformed("quote"))?;
+        let [from, upto] = [[0, 1, 2, 3], [4, 5, 6, 7]].map(|at| u32::from_be_bytes(at.map(|at| bytes[at])));
+        Ok(Reply { to, quote: Some(Quote { from, to: upto }) })
     }
 
     fn thread_place(&mut self) -> Result<ThreadPlace, Malformed> {

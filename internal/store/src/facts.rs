@@ -1,8 +1,8 @@
 //! Loads a conversation and its facts as of a seq in the log, for all consumers.
 
 use domain::{
-    Change, CommandId, ConversationId, ConversationState, Event, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role, Seq,
-    TargetCache, TargetFact, past_of,
+    Change, CommandId, ConversationId, ConversationState, Event, Extras, ID_CACHE_SPAN_MS, IdCache, Lookup, Past, Role,
+    Said, Seq, TargetCache, TargetFact, past_of,
 };
 use environment::seeded_bugs::{Bug, seeded};
 
@@ -39,14 +39,14 @@ pub async fn load<S: ChatStore + ?Sized>(
         state.ordinal = 0;
     }
     let rows = store.ids_from(conversation, t0_ms, as_of).await?;
-    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows), targets: TargetCache::default() })
+    Ok(Loaded { state, ids: IdCache::new(t0_ms, rows), targets: TargetCache::since(as_of) })
 }
 
 /// The facts of an event, or what must be read to complete them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FactsLookup {
     /// The exact facts.
-    Ready(domain::Facts),
+    Ready(Box<domain::Facts>),
     /// An id is older than the cache: its row must be read, as of the event before, and kept in the cache.
     Read(CommandId),
     /// The author's memberships must be read, as of the event before.
@@ -62,6 +62,8 @@ pub enum TargetRead {
     Emojis(Seq, Vec<String>),
     /// The length of the thread whose root is at that seq.
     Thread(Seq, u64),
+    /// What must be known of what the message at that seq says.
+    Said(Seq, Said),
 }
 
 /// Reads a fact about a target.
@@ -79,6 +81,9 @@ pub async fn read_target<S: ChatStore + ?Sized>(
             TargetRead::Emojis(message, store.emojis(conversation, slot, message, as_of).await?)
         }
         TargetFact::Thread(root) => TargetRead::Thread(root, store.thread_length(conversation, root, as_of).await?),
+        TargetFact::Said(message, slot) => {
+            TargetRead::Said(message, store.said(conversation, slot, message, as_of).await?)
+        }
     })
 }
 
@@ -126,7 +131,12 @@ impl Loaded {
             (asked, past) => asked.is_some() && past == Some(true),
         };
         match self.targets.facts(event, first.as_ref(), target.as_ref()) {
-            Ok((emojis, thread)) => FactsLookup::Ready(domain::Facts { first, target, past, emojis, thread }),
+            Ok(mut of_target) => {
+                if seeded(Bug::MentionedAgainOnEdit) {
+                    of_target.said.extras = Extras::default();
+                }
+                FactsLookup::Ready(Box::new(domain::Facts { first, target, past, of_target }))
+            }
             Err(fact) => FactsLookup::ReadTarget(fact),
         }
     }
@@ -136,6 +146,7 @@ impl Loaded {
         match read {
             TargetRead::Emojis(message, emojis) => self.targets.keep_emojis(message, emojis),
             TargetRead::Thread(root, length) => self.targets.keep_thread(root, length),
+            TargetRead::Said(message, said) => self.targets.keep_said(message, said),
         }
     }
 

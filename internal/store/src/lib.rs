@@ -8,6 +8,7 @@
 
 mod cell_sets;
 mod cells;
+mod content_cells;
 mod conversations;
 mod decode;
 #[cfg(test)]
@@ -39,8 +40,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Pin, Refusal, Role, Seq, Settings,
-    UserId,
+    CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Membership, Pin, Refusal, Role, Said, Seq,
+    Settings, UserId,
 };
 
 pub use cell_sets::{CellSet, Phase};
@@ -48,17 +49,20 @@ pub use cells::{CellWrites, Unfit};
 pub use conversations::{CacheEntry, Conversations};
 pub use decode::{Malformed, MemberVersion, MembersAsOf, RowValues};
 pub use effects::rows_of;
-pub use entry::{ANNOTATING, Annotations, Entry, MessageReaction, REACTIONS_SHOWN_MAX, ThreadSummary};
+pub use entry::{ANNOTATING, Annotations, Entry, MessageReaction, MessageVersion, REACTIONS_SHOWN_MAX, ThreadSummary};
 pub use error::StoreError;
 pub use facts::{Answers, FactsLookup, Loaded, TargetRead, load, read_target};
 pub use following::Following;
 pub use holds::{Consumer, DROPS_MAX, Dropped, Hold, HoldStore};
 pub use incarnations::{Beside, IncarnationStore, Incarnations, Stage, no_incarnation, pinned};
-pub use message_rows::{ReactionRow, ThreadRow};
+pub use message_rows::{ExtrasRow, ReactionRow, ThreadRow};
 pub use replaced::{is_of_another_incarnation, replaced, still_current};
 pub use rows::{BUCKET_SLOTS, CELL_SETS, Row, bucket_of};
 pub use sessions::{ENDED_BUCKET_MS, ListedSession, ReplacedToken, Session, SessionStore, TokenFamily};
-pub use timeline::{Direction, Head, LastMessage, Mark, Page, THREAD_BUCKETS_MAX, ThreadMessage, UserConversation};
+pub use timeline::{
+    BUCKETS_MAX, Direction, Head, LastMessage, Mark, MentionOfAll, Page, ROWS_LOOKED_AT_MAX, ThreadMessage,
+    UserConversation,
+};
 pub use users::{Account, AccountCreated, Audience, OutboxRow, Privacy, PrivacyUpdate, UserStore};
 pub use value::{Value, ValueRef};
 
@@ -131,6 +135,10 @@ pub trait ChatStore: Send + Sync + 'static {
     /// The number of messages of the thread with that root as of `as_of`, deleted ones included.
     async fn thread_length(&self, conversation: ConversationId, root: Seq, as_of: Seq) -> Result<u64, StoreError>;
 
+    /// What must be known of what a message says as of `as_of`.
+    async fn said(&self, conversation: ConversationId, slot: u64, message: Seq, as_of: Seq)
+    -> Result<Said, StoreError>;
+
     /// The pinned messages as of `as_of`, as in [`ChatStore::conversation`].
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError>;
 
@@ -168,6 +176,16 @@ pub trait HistoryStore: Send + Sync + 'static {
     /// The entry with that slot and seq; `None` when it does not exist.
     async fn entry(&self, conversation: ConversationId, slot: u64, seq: Seq) -> Result<Option<Entry>, StoreError>;
 
+    /// What a message has said since each of its edits that were kept, at most `limit` of them, after the one at `after`. Of a
+    /// deleted message they are empty.
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError>;
+
     /// At most `limit` messages of the thread with that root as of `as_of`, ascending or descending by seq, after the page's
     /// anchor.
     async fn thread(
@@ -179,13 +197,27 @@ pub trait HistoryStore: Send + Sync + 'static {
     ) -> Result<Vec<ThreadMessage>, StoreError>;
 
     /// The places of messages before `before` (`None`: all) under which there are threads, the newest first, at most
-    /// `limit`. An engine that reads bucket by bucket stops after [`THREAD_BUCKETS_MAX`] of them.
+    /// `limit`. An engine that reads bucket by bucket stops after [`BUCKETS_MAX`] of them.
     async fn threads(
         &self,
         conversation: ConversationId,
         before: Option<Seq>,
         limit: usize,
     ) -> Result<Vec<(Seq, u64)>, StoreError>;
+
+    /// The places of the messages that mention the user by name, ascending or descending by seq, after the page's anchor, at
+    /// most as many as its limit. A message that does so no more, or was deleted, is none of them; so many rows of those end the
+    /// page: [`ROWS_LOOKED_AT_MAX`].
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError>;
+
+    /// The messages that mention every member, as [`HistoryStore::mentions`]. An engine that reads bucket by bucket stops
+    /// after [`BUCKETS_MAX`] of them.
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError>;
 
     /// Every membership version of one user in one conversation, by seq; `None` is a leaving.
     async fn memberships(

@@ -4,16 +4,18 @@
 //! reads it. Engines need no change.
 
 use domain::{
-    CommandId, Content, ConversationId, IdRow, MessageText, Pin, Refusal, Role, Seq, Settings, Stands, ThreadPlace,
-    UserId,
+    CommandId, Content, ConversationId, IdRow, MessageBody, Pin, Refusal, Role, Seq, Settings, Stands, UserId,
 };
 
 use crate::cell_sets::{newest_of, set};
+use crate::content_cells::{BodyCells, ContentCells};
+use crate::message_rows::NOBODY;
 use crate::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, MESSAGE_EMOJIS, PINS, REACTIONS, REACTIONS_BY_EMOJI,
-    REFUSALS, SENT, SETTINGS, THREAD_MESSAGES, THREADS, TIMELINE, USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MARKS, MEMBERS, MENTIONS, MENTIONS_OF_ALL, MESSAGE_EMOJIS,
+    MESSAGE_EXTRAS, MESSAGE_VERSIONS, PINS, REACTIONS, REACTIONS_BY_EMOJI, REFUSALS, SENT, SETTINGS, THREAD_MESSAGES,
+    THREADS, TIMELINE, USER_CONVERSATIONS,
 };
-use crate::{CellSet, CellWrites, Mark, Phase, ReactionRow, ThreadRow, ValueRef};
+use crate::{CellSet, CellWrites, ExtrasRow, Mark, Phase, ReactionRow, ThreadRow, ValueRef};
 
 /// Timeline entries per partition of the timeline.
 pub const BUCKET_SLOTS: u64 = 16_384;
@@ -60,20 +62,24 @@ pub enum Row {
         /// The entry's content.
         content: Content,
     },
-    /// Another text for a message: cells `body`, `changed`, `edited` of its timeline row.
+    /// What a message says from an edit on: cells `body`, `changed`, `edited` of its timeline row and, if it says more than
+    /// a text or did so before, `mentions`, `custom_kind`, `custom_data`.
     Edit {
         /// The message's seq.
         seq: Seq,
         /// The message's slot.
         slot: u64,
-        /// The new text.
-        body: MessageText,
+        /// What it says.
+        body: MessageBody,
+        /// Whether it says more than a text, or did so before.
+        whole: bool,
         /// The event that changed it.
         changed: Seq,
         /// The log's time of that event.
         time_ms: i64,
     },
-    /// The deletion of a message: cells `body` (empty), `deleted`, `changed`, `deleted_by` of its timeline row.
+    /// The deletion of a message: cells `body` (empty), `deleted`, `changed`, `deleted_by` of its timeline row and, if
+    /// it said more than a text, `mentions`, `custom_kind`, `custom_data`, if edits were kept also those (empty).
     Deletion {
         /// The message's seq.
         seq: Seq,
@@ -83,6 +89,10 @@ pub enum Row {
         changed: Seq,
         /// The user who deleted it, if that is not its author.
         by: Option<UserId>,
+        /// Whether it may have said more than a text at some time.
+        whole: bool,
+        /// Whether edits were kept.
+        kept: bool,
     },
     /// The beginning of a bucket of the timeline: `buckets (conversation, bucket)`.
     Bucket {
@@ -139,6 +149,8 @@ pub enum Row {
     Reaction(ReactionRow),
     /// Of a thread.
     Thread(ThreadRow),
+    /// Of what a message has besides its text.
+    Extras(ExtrasRow),
     /// A deleted message of the main view, which does not count as unread: `deletions ((conversation, bucket), message)`.
     Gone {
         /// The message's seq.
@@ -237,15 +249,14 @@ impl Row {
                 let key = [of, bucket_of(slot).into(), seq.into()];
                 ENTRY.write(at, &key, &by.into_iter().chain(cells.cells()).collect::<Vec<_>>())
             }
-            Self::Edit { seq, slot, body, changed, time_ms } => {
-                let body = body.into_record();
-                let cells = [("body", body.as_str().into()), ("changed", changed.into()), ("edited", time_ms.into())];
+            Self::Edit { seq, slot, body, whole, changed, time_ms } => {
+                let body = BodyCells::of(body, whole);
+                let [text, mentions, kind, data] = body.cells();
+                let cells = [text, ("changed", changed.into()), ("edited", time_ms.into()), mentions, kind, data];
                 EDIT.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
             }
-            Self::Deletion { seq, slot, changed, by } => {
-                let (deleted, changed, by) = (true.into(), changed.into(), by.into());
-                let cells = [("body", "".into()), ("deleted", deleted), ("changed", changed), ("deleted_by", by)];
-                DELETION.write(at, &[of, bucket_of(slot).into(), seq.into()], &cells)
+            Self::Deletion { seq, slot, changed, by, whole, kept } => {
+                DELETION.write(at, &[of, bucket_of(slot).into(), seq.into()], &deletion_cells(changed, by, whole, kept))
             }
             Self::Bucket { bucket, start } => BUCKET.write(at, &[of, bucket.into()], &[("start", start.into())]),
             Self::Member { user, seq, role } => {
@@ -266,6 +277,7 @@ impl Row {
             }
             Self::Reaction(row) => row.write(of, at),
             Self::Thread(row) => row.write(of, at),
+            Self::Extras(row) => row.write(of, at),
             Self::Gone { message, slot, deleted } => {
                 GONE.write(at, &[of, bucket_of(slot).into(), message.into()], &[("deleted", deleted.into())])
             }
@@ -304,12 +316,24 @@ impl Row {
 #[rustfmt::skip]
 pub(crate) static ENTRY: CellSet = set(&TIMELINE, Phase::Rows, &[
     "id", "author", "time", "place", "ordinal", "kind", "body", "reply_to", "users", "thread", "thread_ordinal",
-    "also_in_conversation",
+    "also_in_conversation", "quote", "mentions", "custom_kind", "custom_data",
 ]);
-/// Another text for a message.
-pub(crate) static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &["body", "changed", "edited"]);
+/// What a message says from an edit on.
+#[rustfmt::skip]
+pub(crate) static EDIT: CellSet = set(&TIMELINE, Phase::Rows, &[
+    "body", "changed", "edited", "mentions", "custom_kind", "custom_data",
+]);
 /// The deletion of a message.
-pub(crate) static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &["body", "deleted", "changed", "deleted_by"]);
+#[rustfmt::skip]
+pub(crate) static DELETION: CellSet = set(&TIMELINE, Phase::Rows, &[
+    "body", "deleted", "changed", "deleted_by", "mentions", "custom_kind", "custom_data",
+    "edited_body", "edited_mentions", "edited_custom_kind", "edited_custom_data",
+]);
+/// What a message says since an edit; what it said before is kept.
+#[rustfmt::skip]
+pub(crate) static KEPT_EDIT: CellSet = set(&TIMELINE, Phase::Rows, &[
+    "edited_body", "edited_mentions", "edited_custom_kind", "edited_custom_data", "edited_by", "changed", "edited",
+]);
 /// The seq where a bucket of a timeline begins.
 pub(crate) static BUCKET: CellSet = set(&BUCKETS, Phase::Rows, &["start"]);
 /// A version of a membership.
@@ -335,6 +359,22 @@ pub(crate) static THREAD_MESSAGE: CellSet = set(&THREAD_MESSAGES, Phase::Rows, &
 pub(crate) static THREAD_MESSAGE_GONE: CellSet = set(&THREAD_MESSAGES, Phase::Rows, &["deleted"]);
 /// The last message of a thread.
 pub(crate) static THREAD: CellSet = newest_of(&THREADS, Phase::Rows, &["place", "ordinal", "time", "last"]);
+/// What a message has besides its text.
+pub(crate) static EXTRAS: CellSet = set(&MESSAGE_EXTRAS, Phase::Rows, &["mentions", "custom", "edit"]);
+/// What a message says since an edit.
+#[rustfmt::skip]
+pub(crate) static VERSION: CellSet = set(&MESSAGE_VERSIONS, Phase::Rows, &[
+    "time", "body", "mentions", "custom_kind", "custom_data",
+]);
+/// The end of that with the deletion of the message.
+#[rustfmt::skip]
+pub(crate) static VERSION_GONE: CellSet = set(&MESSAGE_VERSIONS, Phase::Rows, &[
+    "body", "mentions", "custom_kind", "custom_data",
+]);
+/// A user whom a message mentions.
+pub(crate) static MENTION: CellSet = set(&MENTIONS, Phase::Rows, &["place", "stands"]);
+/// A message that mentions every member.
+pub(crate) static MENTION_OF_ALL: CellSet = set(&MENTIONS_OF_ALL, Phase::Rows, &["place", "stands", "author"]);
 /// A deleted message, which does not count as unread.
 pub(crate) static GONE: CellSet = set(&DELETIONS, Phase::Rows, &["deleted"]);
 /// The user who took a member into a group.
@@ -360,9 +400,10 @@ pub(crate) static NEWEST_STAMP: CellSet = newest_of(&HEADS, Phase::Heads, &["new
 pub(crate) static MARK: CellSet = newest_of(&MARKS, Phase::Heads, &["seq", "ordinal"]);
 
 /// Every set; a CQL handle prepares one write statement for each.
-pub static CELL_SETS: [&CellSet; 25] = [
+pub static CELL_SETS: [&CellSet; 31] = [
     &ENTRY,
     &EDIT,
+    &KEPT_EDIT,
     &DELETION,
     &BUCKET,
     &MEMBER,
@@ -376,6 +417,11 @@ pub static CELL_SETS: [&CellSet; 25] = [
     &THREAD_MESSAGE,
     &THREAD_MESSAGE_GONE,
     &THREAD,
+    &EXTRAS,
+    &VERSION,
+    &VERSION_GONE,
+    &MENTION,
+    &MENTION_OF_ALL,
     &GONE,
     &INVITED,
     &REFUSED,
@@ -388,45 +434,29 @@ pub static CELL_SETS: [&CellSet; 25] = [
     &MARK,
 ];
 
-/// What the cells of an entry hold of its content.
-struct ContentCells {
-    kind: &'static str,
-    body: Option<String>,
-    reply_to: Option<CommandId>,
-    users: Option<Vec<u8>>,
-    thread: Option<ThreadPlace>,
-}
-
-impl From<Content> for ContentCells {
-    fn from(content: Content) -> Self {
-        let of = |kind| Self { kind, body: None, reply_to: None, users: None, thread: None };
-        let bytes = |users: &[UserId]| Some(users.iter().flat_map(|user| *user.as_bytes()).collect());
-        match content {
-            Content::Message { body, reply_to, thread } => {
-                Self { body: Some(body.into_record()), reply_to, thread, ..of(KIND_MESSAGE) }
-            }
-            Content::Created => of(KIND_CREATED),
-            Content::Joined(joined) => Self { users: bytes(&joined), ..of(KIND_JOINED) },
-            Content::Left(user) => Self { users: bytes(&[user]), ..of(KIND_LEFT) },
-            Content::Title(title) => Self { body: Some(title), ..of(KIND_TITLE) },
-        }
-    }
-}
-
-impl ContentCells {
-    fn cells(&self) -> [(&'static str, ValueRef<'_>); 7] {
-        let (body, users) = (self.body.as_deref().into(), self.users.as_deref().into());
-        let thread = self.thread.as_ref();
-        [
-            ("kind", self.kind.into()),
-            ("body", body),
-            ("reply_to", self.reply_to.as_ref().into()),
-            ("users", users),
-            ("thread", thread.map(|thread| &thread.root).into()),
-            ("thread_ordinal", thread.map(|thread| thread.ordinal).into()),
-            ("also_in_conversation", thread.map(|thread| thread.also_in_conversation).into()),
-        ]
-    }
+/// Of what a message said nothing is left: of its text, of all that it had besides if it had something, of its edits if they
+/// were kept.
+fn deletion_cells(
+    changed: Seq,
+    by: Option<UserId>,
+    whole: bool,
+    kept: bool,
+) -> [(&'static str, ValueRef<'static>); 11] {
+    let nothing = |cell, is_there: bool| (cell, is_there.then_some("").into());
+    let nobody = |cell, is_there: bool| (cell, is_there.then_some(NOBODY).into());
+    [
+        ("body", "".into()),
+        ("deleted", true.into()),
+        ("changed", changed.into()),
+        ("deleted_by", by.into()),
+        nobody("mentions", whole),
+        nothing("custom_kind", whole),
+        nothing("custom_data", whole),
+        nothing("edited_body", kept),
+        nobody("edited_mentions", kept),
+        nothing("edited_custom_kind", kept),
+        nothing("edited_custom_data", kept),
+    ]
 }
 
 fn id_cells(row: &IdRow) -> [(&'static str, ValueRef<'_>); 8] {

@@ -46,7 +46,7 @@ impl ColumnType {
 }
 
 /// An upper bound of the cells of any table.
-pub(crate) const CELLS_MAX: usize = 16;
+pub(crate) const CELLS_MAX: usize = 32;
 
 /// A column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,15 @@ pub static TIMELINE: Table = Table {
         blob("thread"),
         bigint("thread_ordinal"),
         boolean("also_in_conversation"),
+        blob("quote"),
+        blob("mentions"),
+        text("custom_kind"),
+        text("custom_data"),
+        text("edited_body"),
+        blob("edited_mentions"),
+        text("edited_custom_kind"),
+        text("edited_custom_data"),
+        bigint("edited_by"),
     ],
 };
 
@@ -204,6 +213,38 @@ pub static THREADS: Table = Table {
     cells: &[bigint("place"), bigint("ordinal"), bigint("time"), bigint("last")],
 };
 
+/// Versions of what messages have besides their text, of those that ever had something, and of those that were edited.
+pub static MESSAGE_EXTRAS: Table = Table {
+    name: "message_extras",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message"), bigint("changed")],
+    cells: &[blob("mentions"), boolean("custom"), boolean("edit")],
+};
+
+/// What messages have said since each of their edits.
+pub static MESSAGE_VERSIONS: Table = Table {
+    name: "message_versions",
+    partition_key: &[uuid("conversation"), bigint("message")],
+    clustering_key: &[bigint("changed")],
+    cells: &[bigint("time"), text("body"), blob("mentions"), text("custom_kind"), text("custom_data")],
+};
+
+/// The messages that mention each user by name.
+pub static MENTIONS: Table = Table {
+    name: "mentions",
+    partition_key: &[uuid("user"), uuid("conversation")],
+    clustering_key: &[bigint("message")],
+    cells: &[bigint("place"), boolean("stands")],
+};
+
+/// The messages that mention every member.
+pub static MENTIONS_OF_ALL: Table = Table {
+    name: "mentions_of_all",
+    partition_key: &[uuid("conversation"), bigint("bucket")],
+    clustering_key: &[bigint("message")],
+    cells: &[bigint("place"), boolean("stands"), uuid("author")],
+};
+
 /// Deleted messages of the main view.
 pub static DELETIONS: Table = Table {
     name: "deletions",
@@ -279,7 +320,7 @@ pub static MARKS: Table = Table {
 };
 
 /// Every derived table, in the order of [`crate::Phase`].
-pub static ALL: [&Table; 18] = [
+pub static ALL: [&Table; 22] = [
     &TIMELINE,
     &BUCKETS,
     &MEMBERS,
@@ -291,6 +332,10 @@ pub static ALL: [&Table; 18] = [
     &MESSAGE_EMOJIS,
     &THREAD_MESSAGES,
     &THREADS,
+    &MESSAGE_EXTRAS,
+    &MESSAGE_VERSIONS,
+    &MENTIONS,
+    &MENTIONS_OF_ALL,
     &DELETIONS,
     &SENT,
     &INVITATIONS,

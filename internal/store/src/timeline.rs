@@ -1,6 +1,6 @@
 //! The types that the API's reads return.
 
-use domain::{ConversationId, Role, Seq};
+use domain::{ConversationId, Role, Seq, UserId};
 
 /// The direction of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +70,24 @@ pub struct UserConversation {
     pub joined_ordinal: u64,
 }
 
-/// Buckets of a timeline in which one read looks for threads: a million entries. They may be far between.
-pub const THREAD_BUCKETS_MAX: usize = 64;
+/// Buckets of a timeline in which one read looks for threads, or for mentions of every member: a million entries. They may
+/// be far between.
+pub const BUCKETS_MAX: usize = 64;
+
+/// Rows that one read of a page looks at, where some of them may say that they do not count any more. With more of those
+/// in a row, the page ends.
+pub const ROWS_LOOKED_AT_MAX: usize = 10_000;
+
+/// A message that mentions every member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MentionOfAll {
+    /// Its seq.
+    pub seq: Seq,
+    /// Its slot in the timeline.
+    pub slot: u64,
+    /// Its author, who is not meant.
+    pub author: UserId,
+}
 
 /// A message of a thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

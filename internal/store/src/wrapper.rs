@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Said, Seq, Settings, UserId,
 };
 
 use crate::{
     Account, AccountCreated, Applied, CellWrites, Consumer, Dropped, Entry, Head, Hold, Incarnations, ListedSession,
-    Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session, SharedStore, Source, StoreError, ThreadMessage,
-    UserConversation, Value,
+    Mark, MentionOfAll, MessageVersion, OutboxRow, Page, Privacy, PrivacyUpdate, Session, SharedStore, Source,
+    StoreError, ThreadMessage, UserConversation, Value,
 };
 
 /// A type that implements this trait is a [`crate::Store`]. Each method that it does not override calls the inner
@@ -65,6 +65,16 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().emojis(conversation, slot, message, as_of)).await
     }
 
+    async fn said(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Said, StoreError> {
+        self.each(self.inner().said(conversation, slot, message, as_of)).await
+    }
+
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
         self.each(self.inner().pins(conversation, as_of)).await
     }
@@ -103,6 +113,16 @@ pub trait StoreWrapper: Send + Sync + 'static {
         self.each(self.inner().entry(conversation, slot, seq)).await
     }
 
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError> {
+        self.each(self.inner().versions(conversation, message, after, limit)).await
+    }
+
     async fn thread(
         &self,
         conversation: ConversationId,
@@ -120,6 +140,19 @@ pub trait StoreWrapper: Send + Sync + 'static {
         limit: usize,
     ) -> Result<Vec<(Seq, u64)>, StoreError> {
         self.each(self.inner().threads(conversation, before, limit)).await
+    }
+
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        self.each(self.inner().mentions(user, conversation, page)).await
+    }
+
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError> {
+        self.each(self.inner().mentions_of_all(conversation, page)).await
     }
 
     async fn memberships(

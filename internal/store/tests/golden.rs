@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use domain::kinds::{DeleteMessage, RemoveReaction, SendMessage};
+use domain::kinds::{DeleteMessage, EditMessage, RemoveReaction, SendMessage};
 use domain::{
     Action, Appended, CommandId, ConversationId, ConversationState, Decision, Event, Facts, IdRow, Kind, RULES_NEWEST,
     Seq, TargetCache, UserId, apply,
@@ -71,8 +71,8 @@ impl Script {
         let appended = Appended { seq, append_time_ms: START_MS + i64::try_from(self.offset).unwrap() };
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
         let first = self.ids.get(&id).copied();
-        let (emojis, thread) = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past: false, emojis, thread };
+        let of_target = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past: false, of_target };
         let effects = apply(&self.state, &event, appended, &facts, RULES_NEWEST).unwrap();
         let accepted = effects.decision == Decision::Accepted;
         self.accepted.extend(accepted.then_some(kind));
@@ -94,6 +94,16 @@ impl Script {
 /// Whether it is a message in a thread, which there are since version 3 of the rules.
 fn in_thread(action: &Action) -> bool {
     matches!(action, Action::SendMessage(SendMessage { thread: Some(_), .. }))
+}
+
+/// Whether a message says more than a text by it, as they do since version 3 of the rules.
+fn says_more(action: &Action) -> bool {
+    match action {
+        Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => {
+            !body.is_plain()
+        }
+        _ => false,
+    }
 }
 
 /// The id row among the changes.
@@ -148,7 +158,7 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
             Kind::AddReaction | Kind::RemoveReaction | Kind::Withdraw => user(2),
             _ => user(1),
         };
-        for action in kind.samples().into_iter().filter(|action| !in_thread(action)) {
+        for action in kind.samples().into_iter().filter(|action| !in_thread(action) && !says_more(action)) {
             let first = kind == Kind::SendMessage && !script.ids.contains_key(&target);
             script.tell(author, if first { target } else { next() }, action);
         }
@@ -189,7 +199,16 @@ fn script(rules: u32) -> (String, BTreeSet<usize>) {
         threads.tell(user(1), id(number), Action::DeleteMessage(DeleteMessage { target: deleted }));
     }
     script.sets.append(&mut threads.sets);
-    (script.lines + &pair.lines + &threads.lines, script.sets)
+    let mut more = Script::new(rules, ConversationId::group(user(1), id(270)));
+    more.tell(user(1), id(270), Kind::Create.samples().swap_remove(0));
+    let message = Kind::SendMessage.samples().into_iter().find(says_more).unwrap();
+    more.tell(user(1), target, message);
+    // A text alone, all of it again, and nothing.
+    for (action, number) in Kind::EditMessage.samples().into_iter().chain(Kind::DeleteMessage.samples()).zip(271..) {
+        more.tell(user(1), id(number), action);
+    }
+    script.sets.append(&mut more.sets);
+    (script.lines + &pair.lines + &threads.lines + &more.lines, script.sets)
 }
 
 /// Change lines with `KLATSCH_BLESS=1`, and only where the written cells were changed by decision: existing stores

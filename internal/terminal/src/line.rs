@@ -23,6 +23,8 @@ pub(crate) enum Line {
     History(Option<usize>),
     /// The pinned messages.
     Pins,
+    /// What a message has said in its time.
+    Versions(Which),
     Help,
     Quit,
 }
@@ -54,7 +56,7 @@ impl FromStr for Which {
 
 pub(crate) const HELP: &str = "\
 /reply N TEXT   /edit N TEXT   /delete N   /react N EMOJI
-/unreact N EMOJI
+/unreact N EMOJI   /versions N
                 N is a message's number, or 'last' for your own last one
 /thread N TEXT  says it in the thread of a message; there, messages are 12.1, 12.2, ...
 /both N TEXT    says it there and here
@@ -66,6 +68,7 @@ pub(crate) const HELP: &str = "\
 /history [N]    what was said before
 /add NAME   /remove NAME   /role NAME member|admin|owner   /title TEXT
 /leave          leave the group for good       /quit  go, and come back later
+@NAME, @all     in a text: mentions a member, or everybody
 A line that begins with // says the rest of it, with one slash.";
 
 impl FromStr for Line {
@@ -99,7 +102,7 @@ impl FromStr for Line {
             "thread" | "both" => into_thread(which(first)?, text(second, "a text")?, name == "both"),
             "edit" => {
                 let (target, body) = (which(first)?, text(second, "a text")?);
-                Self::OfMessage(target, Box::new(|target| CommandKind::Edit { target, body: body.into() }))
+                Self::OfMessage(target, Box::new(|target| CommandKind::edit(target, body.into())))
             }
             "delete" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Delete { target })),
             "react" | "unreact" => {
@@ -115,6 +118,7 @@ impl FromStr for Line {
             "pin" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Pin { target })),
             "unpin" => Self::OfMessage(which(rest)?, Box::new(|target| CommandKind::Unpin { target })),
             "pins" => Self::Pins,
+            "versions" => Self::Versions(which(rest)?),
             "add" => {
                 Self::OfUser(text(rest, "a name")?, Box::new(|user| CommandKind::AddMembers { members: vec![user] }))
             }
@@ -145,8 +149,7 @@ impl FromStr for Line {
 
 /// Says it in the thread of the message, and with `also_in_conversation` in the main view as well.
 fn into_thread(which: Which, body: String, also_in_conversation: bool) -> Line {
-    let send =
-        move |root| CommandKind::Send { body: body.into(), reply_to: None, thread: Some(root), also_in_conversation };
+    let send = move |root| CommandKind::send_into_thread(body.into(), root, also_in_conversation);
     Line::OfThread(which, Box::new(send))
 }
 
@@ -167,7 +170,14 @@ mod tests {
                 (format!("{which:?}"), command(MESSAGE.parse().unwrap()))
             }
             Line::OfUser(name, command) => (name, command(BOB.parse().unwrap())),
-            Line::Nothing | Line::Who | Line::Status(_) | Line::History(_) | Line::Pins | Line::Help | Line::Quit => {
+            Line::Nothing
+            | Line::Who
+            | Line::Status(_)
+            | Line::History(_)
+            | Line::Pins
+            | Line::Versions(_)
+            | Line::Help
+            | Line::Quit => {
                 panic!("{line} is no command")
             }
         };

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use domain::{Doing, Status, UserId};
-use protocol::EntryBody;
+use markdown::{Block, Span};
+use protocol::{EntryBody, VersionBody};
 
 /// Replaces control characters, so that a text of another user cannot control the terminal.
 pub(crate) fn plain(text: &str) -> String {
@@ -52,6 +53,11 @@ impl Names {
         known.cloned().unwrap_or_else(|| user.to_string().split_off(28))
     }
 
+    /// The user of that name, if it is known.
+    pub(crate) fn user(&self, name: &str) -> Option<UserId> {
+        self.known.iter().find(|(_, known)| *known == name).map(|(user, _)| *user)
+    }
+
     pub(crate) fn knows(&self, user: UserId) -> bool {
         self.known.contains_key(&user)
     }
@@ -96,9 +102,47 @@ impl Ink {
         let mut words = line.splitn(4, ' ');
         match (words.next(), words.next(), words.next(), words.next()) {
             (Some(number), Some(time), Some(author), Some(text)) if is_message => {
-                format!("{faint}{number} {time}{plain} {bold}{author}{plain} {text}")
+                format!("{faint}{number} {time}{plain} {bold}{author}{plain} {}", styled(text))
             }
             _ => format!("{faint}{line}{plain}"),
+        }
+    }
+}
+
+/// A text of one line with the styles that its marks say. What is more than a line in other clients stays as it was typed.
+fn styled(text: &str) -> String {
+    let blocks = markdown::parse(text);
+    match &blocks[..] {
+        [Block::Paragraph(spans)] => {
+            let mut out = String::with_capacity(text.len());
+            spans.iter().for_each(|span| style(span, Ink::PLAIN, &mut out));
+            out
+        }
+        _ => text.to_owned(),
+    }
+}
+
+/// `around` are the styles of what the span is in: to go on with behind it.
+fn style(span: &Span<'_>, around: &str, out: &mut String) {
+    let mut within = |code: &str, spans: &[Span<'_>]| {
+        let inner = format!("{around}\x1b[{code}m");
+        out.push_str(&inner);
+        spans.iter().for_each(|span| style(span, &inner, out));
+        out.push_str(around);
+    };
+    match span {
+        Span::Text(text) => out.push_str(text),
+        Span::Strong(spans) => within("1", spans),
+        Span::Emphasis(spans) => within("3", spans),
+        Span::Struck(spans) => within("9", spans),
+        Span::Code(text) => within("36", &[Span::Text((*text).into())]),
+        // A terminal shows where a link leads.
+        Span::Link { target, label } => {
+            within("4", label);
+            let shown = matches!(&label[..], [Span::Text(text)] if text == target);
+            if !shown {
+                out.push_str(&format!(" ({target})"));
+            }
         }
     }
 }
@@ -126,6 +170,9 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, about: About, changed: boo
         "message" => {
             let mark = if changed { "*" } else { "" };
             let text = if entry.deleted { "(deleted)" } else { &*body };
+            // Content that this terminal does not know is told by its text.
+            let content = entry.content.as_ref().map(|content| format!("({}) ", plain(&content.kind)));
+            let content = content.unwrap_or_default();
             let edited = if entry.edited.is_some() && !entry.deleted { " (edited)" } else { "" };
             let reactions: String = entry
                 .reactions
@@ -143,7 +190,7 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, about: About, changed: boo
                 Some(root) => (format!("{root}.{}", entry.thread_ordinal.unwrap_or_default()), String::new()),
                 None => (entry.ordinal.to_string(), String::new()),
             };
-            format!("{mark}#{number} {time} {author}: {thread}{answered}{text}{edited}{reactions}")
+            format!("{mark}#{number} {time} {author}: {thread}{answered}{content}{text}{edited}{reactions}")
         }
         // The entry has neither members nor a title; `/who` lists the members.
         "created" => format!("-- {time} {author} began the conversation"),
@@ -155,11 +202,25 @@ pub(crate) fn entry(entry: &EntryBody, names: &Names, about: About, changed: boo
     }
 }
 
+/// What a message said for a time, as a line.
+pub(crate) fn version(version: &VersionBody) -> String {
+    format!("-- {} {}", time_of_day(version.time), plain(version.body.reveal()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use domain::{CommandId, Seq};
     use protocol::ReactionBody;
+
+    #[test]
+    fn marks_are_styles_and_what_is_none_stays() {
+        assert_eq!(styled("**a *b* c** d"), "\x1b[0m\x1b[1ma \x1b[0m\x1b[1m\x1b[3mb\x1b[0m\x1b[1m c\x1b[0m d");
+        assert_eq!(styled("[here](https://a.org/x)"), "\x1b[0m\x1b[4mhere\x1b[0m (https://a.org/x)");
+        for same in ["snake_case and 2 * 3", "- an item", "> a quote", "`open", ""] {
+            assert_eq!(styled(same), same);
+        }
+    }
 
     #[test]
     fn entries_read_well_and_cannot_steer_the_terminal() {
@@ -180,6 +241,9 @@ mod tests {
             thread: None,
             thread_ordinal: None,
             also_in_conversation: false,
+            quote: None,
+            mentions: None,
+            content: None,
             users: vec![],
             edited: Some(1),
             deleted: false,

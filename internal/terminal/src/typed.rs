@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-use domain::{CommandId, UserId};
-use protocol::{CommandFrame, CommandKind, EntryBody, ErrorCode};
+use domain::{CommandId, MessageText, UserId};
+use protocol::{CommandFrame, CommandKind, EntryBody, ErrorCode, MentionsBody};
 
 use crate::TerminalError;
 use crate::line::{HELP, Line, Which};
@@ -37,6 +37,7 @@ impl Room {
             }
             Line::History(count) => self.history(count, output).await,
             Line::Pins => self.pins(output).await,
+            Line::Versions(which) => self.versions(which, output).await,
             Line::Command(command) => self.submit(command, text),
             Line::OfMessage(which, command) => self.message(which).and_then(|id| self.submit(command(id), text)),
             Line::OfThread(which, command) => self.root(which).and_then(|id| self.submit(command(id), text)),
@@ -57,7 +58,10 @@ impl Room {
     }
 
     /// From here on the command survives a crash.
-    fn submit(&mut self, command: CommandKind, text: &str) -> Result<(), TerminalError> {
+    fn submit(&mut self, mut command: CommandKind, text: &str) -> Result<(), TerminalError> {
+        if let CommandKind::Send { body, mentions, .. } | CommandKind::Edit { body, mentions, .. } = &mut command {
+            *mentions = mentioned(body, |name| self.names.user(name));
+        }
         let frame = CommandFrame::new(self.client.mint(), self.conversation(), command);
         let id = self.client.submit(frame)?;
         self.sent.insert(id, text.to_owned());
@@ -137,6 +141,21 @@ impl Room {
         Ok(())
     }
 
+    /// What a message has said in its time, oldest first.
+    async fn versions(&mut self, which: Which, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
+        let (id, mut after) = (self.message(which)?, None);
+        loop {
+            let page = self.client.http().versions(self.conversation(), id, after).await?;
+            for version in &page.versions {
+                say(output, &self.ink.line(&render::version(version)))?;
+            }
+            match page.versions.last().filter(|_| page.more) {
+                Some(last) => after = Some(last.seq),
+                None => return Ok(()),
+            }
+        }
+    }
+
     async fn history(&mut self, count: Option<usize>, output: &mut (dyn Write + Send)) -> Result<(), TerminalError> {
         let limit = count.unwrap_or(HISTORY_SHOWN).clamp(1, HISTORY_MAX);
         let at_least = self.client.state().highest.get(&self.conversation()).copied();
@@ -148,5 +167,36 @@ impl Room {
         // The shown entries are added to the view, so that lines can refer to them.
         self.view.merge(page.entries);
         Ok(())
+    }
+}
+
+/// Whom a text mentions: `@all` is everybody, `@NAME` somebody whose name is known here. Other texts with an @ are texts.
+fn mentioned(body: &MessageText, user: impl Fn(&str) -> Option<UserId>) -> Option<MentionsBody> {
+    let mut found = MentionsBody::default();
+    for word in body.reveal().split_whitespace().filter_map(|word| word.strip_prefix('@')) {
+        match word.trim_end_matches(|c: char| c.is_ascii_punctuation() && c != '_') {
+            "all" => found.all = true,
+            name => found.users.extend(user(name)),
+        }
+    }
+    (found != MentionsBody::default()).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_with_an_at_are_mentions() {
+        let bob: UserId = "00000000-0000-4000-8000-000000000002".parse().unwrap();
+        let of = |text: &str| mentioned(&text.into(), |name| (name == "bob").then_some(bob));
+        let by_name = Some(MentionsBody { users: vec![bob], all: false });
+        for text in ["@bob", "hi @bob!", "@bob, and you, @carol"] {
+            assert_eq!(of(text), by_name, "{text}");
+        }
+        for text in ["bob", "a@bob", "@bobby", "@", "mail me @home"] {
+            assert_eq!(of(text), None, "{text}");
+        }
+        assert_eq!(of("@all: lunch"), Some(MentionsBody { users: vec![], all: true }));
     }
 }

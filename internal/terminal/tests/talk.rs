@@ -198,8 +198,7 @@ async fn what_a_reset_has_left_out_of_older_messages_is_shown_too() {
         // The rows can be read before the conversation is synced; frames that come until then are not given to the
         // view.
         server.is_marked(seq(3)).await;
-        server
-            .judge(bob, CommandFrame::new(id(100), conversation, CommandKind::Edit { target, body: "changed".into() }));
+        server.judge(bob, CommandFrame::new(id(100), conversation, CommandKind::edit(target, "changed".into())));
         let react = CommandFrame::new(id(101), conversation, CommandKind::React { target, emoji: "+1".into() });
         server.world.lock().unwrap().meanwhile = vec![(bob, react), says("three")];
         server.is_marked(seq(6)).await;

@@ -141,7 +141,7 @@ impl Server {
                 members: members.iter().copied().chain([author]).collect(),
             },
             CommandKind::Send { body, reply_to, .. } => FeedKind::message(body.clone(), *reply_to),
-            CommandKind::Edit { target, body, .. } => FeedKind::Edited { target: *target, body: Some(body.clone()) },
+            CommandKind::Edit { target, body, .. } => FeedKind::edited(*target, body.clone()),
             CommandKind::Delete { target, .. } => FeedKind::Deleted { target: *target },
             CommandKind::React { target, emoji, .. } => {
                 FeedKind::Reacted { target: *target, emoji: Some(emoji.clone()) }
@@ -295,6 +295,7 @@ async fn show(State(server): State<Server>, Path(id): Path<ConversationId>) -> A
         head,
         time: 1000,
         unread: 0,
+        mentions: 0,
         mark: None,
         last_message: None,
         held: false,

@@ -1,11 +1,15 @@
 //! The input of every judgement: the state before the event, the event and the facts, with the checks that several
 //! kinds share. Where a version of the rules differs from the one before, a comment says so.
 
-use crate::limits::{BODY_BYTES_MAX, EMOJIS_PER_MESSAGE_MAX, THREAD_MESSAGES_MAX, TITLE_BYTES_MAX};
+use super::input;
+use crate::limits::{
+    BODY_BYTES_MAX, CUSTOM_DATA_BYTES_MAX, EDITS_MAX, EMOJIS_PER_MESSAGE_MAX, MENTIONS_MAX, THREAD_MESSAGES_MAX,
+    TITLE_BYTES_MAX,
+};
 use crate::state::one_more;
 use crate::{
-    Change, Content, ConversationKind, ConversationState, Emojis, Event, Facts, IdRow, MessageText, ReactionChange,
-    Refusal, Role, Seq, Settings, Stands, words,
+    Change, Content, ConversationKind, ConversationState, Emojis, Event, Extras, Facts, IdRow, Mentions, MessageBody,
+    ReactionChange, Refusal, Reply, Role, Seq, Settings, Stands, UserId, words,
 };
 
 /// From this version of the rules on, users must have been looked up before they become members.
@@ -18,6 +22,8 @@ pub(crate) struct Context<'a> {
     pub(crate) state: &'a ConversationState,
     /// The event.
     pub(crate) event: &'a Event,
+    /// Its seq.
+    pub(crate) seq: Seq,
     /// The facts that were read from the store for the event.
     pub(crate) facts: &'a Facts,
 }
@@ -100,7 +106,7 @@ impl<'a> Context<'a> {
         let (row, slot) = self.readable_message()?;
         match row.thread {
             Some(_) => Err(Refusal::NotARoot),
-            None if self.facts.thread >= THREAD_MESSAGES_MAX => Err(Refusal::ThreadFull),
+            None if self.facts.of_target.thread >= THREAD_MESSAGES_MAX => Err(Refusal::ThreadFull),
             None => Ok((row.seq, slot)),
         }
     }
@@ -133,7 +139,7 @@ impl<'a> Context<'a> {
 
     /// What adding the emoji does, unless the message has taken as many as it can.
     pub(super) fn reaction_added(&self) -> Result<ReactionChange, Refusal> {
-        match self.facts.emojis {
+        match self.facts.of_target.emojis {
             Emojis { has_it: true, .. } => Ok(ReactionChange::Added { is_new: false }),
             Emojis { count, .. } if count >= EMOJIS_PER_MESSAGE_MAX => Err(Refusal::TooManyReactions),
             Emojis { .. } => Ok(ReactionChange::Added { is_new: true }),
@@ -147,9 +153,71 @@ impl<'a> Context<'a> {
         self.event.rules >= 2 && row.author != self.event.author && joined_later(&self.event.author)
     }
 
-    /// As [`Self::text_fits`], for the text of a message.
-    pub(super) fn body_fits(&self, body: &MessageText) -> Result<(), Refusal> {
-        self.text_fits(body.reveal(), BODY_BYTES_MAX)
+    /// Whether a message can say so. Before version 3, messages had text and nothing else.
+    pub(super) fn body_fits(&self, body: &MessageBody) -> Result<(), Refusal> {
+        self.text_fits(body.text.reveal(), BODY_BYTES_MAX)?;
+        let custom = body.custom.as_ref();
+        let custom_fits = custom
+            .is_none_or(|custom| input::is_custom_kind(&custom.kind) && custom.data.bytes() <= CUSTOM_DATA_BYTES_MAX);
+        let fits = custom_fits && body.mentions.users().len() <= MENTIONS_MAX;
+        if body.is_plain() || (self.event.rules >= 3 && fits) { Ok(()) } else { Err(Refusal::Invalid) }
+    }
+
+    /// Whether a message can have such a quoted part. Before version 3, there was none.
+    pub(super) fn quote_fits(&self, reply: Option<Reply>) -> Result<(), Refusal> {
+        match reply.and_then(|reply| reply.quote) {
+            Some(quote) if self.event.rules < 3 || !input::is_quotable(quote) => Err(Refusal::Invalid),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Whether the author may mention these, whom the message has not mentioned `before`: every member in a group as an
+    /// admin, in a direct conversation always; users if they are members.
+    pub(super) fn may_mention(&self, role: Role, before: &Mentions, mentions: &Mentions) -> Result<(), Refusal> {
+        let direct = self.group().is_err();
+        if mentions.all && !before.all && !direct && role < Role::Admin {
+            return Err(Refusal::Forbidden);
+        }
+        let known = |user| self.state.members.contains_key(&user);
+        if mentions.without(before).all(known) { Ok(()) } else { Err(Refusal::NoSuchMember) }
+    }
+
+    /// What becomes different of what a message by `author` has besides its text; `None` if nothing does, and the event is no
+    /// edit that is kept. Of the members whom it mentions, those count who can read it: who joined after it is not told of it.
+    pub(super) fn extras(
+        &self,
+        (seq, slot): (Seq, u64),
+        author: UserId,
+        (before, now): (&Extras, Extras),
+        edit: Option<Seq>,
+    ) -> Option<Change> {
+        if *before == now && edit.is_none() {
+            return None;
+        }
+        let reads =
+            |user: &UserId| *user != author && self.state.members.get(user).is_some_and(|member| member.since <= seq);
+        let (mentioned, mentions) = (&before.mentions, &now.mentions);
+        Some(Change::Extras {
+            seq,
+            slot,
+            author,
+            added: mentions.without(mentioned).filter(reads).collect(),
+            // Also of those who have left meanwhile: what mentions them no more is not to be found by them again.
+            removed: mentioned.without(mentions).filter(|user| *user != author).collect(),
+            all: Some(mentions.all).filter(|all| *all != mentioned.all),
+            now,
+            edit,
+        })
+    }
+
+    /// The event's seq, if it is an edit of which a version is kept, as since version 3; the message must not have been edited
+    /// too often.
+    pub(super) fn kept_edit(&self) -> Result<Option<Seq>, Refusal> {
+        match self.facts.of_target.said.edits.len() {
+            _ if self.event.rules < 3 => Ok(None),
+            EDITS_MAX.. => Err(Refusal::TooManyEdits),
+            _ => Ok(Some(self.seq)),
+        }
     }
 
     /// The text must have a visible character and fit into `bytes_max`. Before version 2, any character but ASCII

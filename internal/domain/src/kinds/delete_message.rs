@@ -1,6 +1,7 @@
 //! `delete_message`: deletes a message.
 
 use super::prelude::*;
+use crate::{Extras, Said};
 
 /// Deletes a message for good: one of the author's own or, since version 3 of the rules, another's as an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,8 +33,11 @@ impl EventKind for DeleteMessage {
         let role = at.member()?;
         let (row, slot) = at.deletable_message(role)?;
         let by = Some(at.event.author).filter(|author| *author != row.author);
-        let deleted = Change::Deleted { id: self.target, seq: row.seq, slot, by, thread: row.thread };
-        Ok(std::iter::once(deleted).chain(at.without_pin(row.seq)).collect())
+        let Said { extras: before, edits } = &at.facts.of_target.said;
+        let (whole, edits, thread) = (at.facts.of_target.said.was_more(), edits.clone(), row.thread);
+        let deleted = Change::Deleted { id: self.target, seq: row.seq, slot, by, thread, whole, edits };
+        let extras = at.extras((row.seq, slot), row.author, (before, Extras::default()), None);
+        Ok(std::iter::once(deleted).chain(at.without_pin(row.seq)).chain(extras).collect())
     }
 
     fn stands(&self, _slot: u64) -> Stands {

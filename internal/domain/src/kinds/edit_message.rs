@@ -1,14 +1,15 @@
-//! `edit_message`: replaces the text of a message.
+//! `edit_message`: replaces what a message says.
 
 use super::prelude::*;
 
-/// Replaces the text of one of the author's own messages.
+/// Replaces what one of the author's own messages says: its text and, since version 3 of the rules, its mentions and custom
+/// content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EditMessage {
     /// The message.
     pub target: CommandId,
-    /// Its new text.
-    pub body: MessageText,
+    /// What it says from now on.
+    pub body: MessageBody,
 }
 
 impl EventKind for EditMessage {
@@ -31,10 +32,16 @@ impl EventKind for EditMessage {
     }
 
     fn judge(&self, at: &Context<'_>) -> Result<Vec<Change>, Refusal> {
-        at.member()?;
+        let role = at.member()?;
         at.body_fits(&self.body)?;
         let (row, slot) = at.own_message()?;
-        Ok(vec![Change::Body { id: self.target, seq: row.seq, slot, body: self.body.clone() }])
+        let before = &at.facts.of_target.said.extras;
+        at.may_mention(role, &before.mentions, &self.body.mentions)?;
+        let edit = at.kept_edit()?;
+        let (kept, whole) = (edit.is_some(), at.facts.of_target.said.was_more() || !self.body.is_plain());
+        let body = Change::Body { id: self.target, seq: row.seq, slot, body: self.body.clone(), kept, whole };
+        let extras = at.extras((row.seq, slot), row.author, (before, self.body.extras()), edit);
+        Ok(std::iter::once(body).chain(extras).collect())
     }
 
     fn stands(&self, _slot: u64) -> Stands {
@@ -42,10 +49,10 @@ impl EventKind for EditMessage {
     }
 
     fn hash(&self, input: &mut HashInput) {
-        input.bytes(self.target.as_bytes()).message_text(&self.body);
+        input.bytes(self.target.as_bytes()).message_text(&self.body.text).beside_text(&self.body);
     }
 
     fn samples() -> Vec<Self> {
-        vec![Self { target: sample::target(), body: "hello!".into() }]
+        [MessageBody::from("hello!"), sample::body()].map(|body| Self { target: sample::target(), body }).into()
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use sha2::{Digest, Sha256};
 
 use super::Kind;
-use crate::{MessageText, UserId};
+use crate::{CustomContent, MessageBody, MessageText, UserId};
 
 /// The first sixteen bytes of SHA-256 over a command's fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,6 +40,19 @@ impl HashInput {
     /// nor the rows change with sealing.
     pub(super) fn message_text(&mut self, text: &MessageText) -> &mut Self {
         self.text(text.reveal())
+    }
+
+    /// What a body has besides its text. Of one that is plain it is nothing, so that its hash stays what it was before
+    /// version 3 of the rules.
+    pub(super) fn beside_text(&mut self, body: &MessageBody) -> &mut Self {
+        if body.mentions.all || !body.mentions.users().is_empty() {
+            let users: Vec<u8> = body.mentions.users().iter().flat_map(|user| *user.as_bytes()).collect();
+            self.text("mentions").bytes(&[u8::from(body.mentions.all)]).bytes(&users);
+        }
+        if let Some(CustomContent { kind, data }) = &body.custom {
+            self.text("custom").text(kind).message_text(data);
+        }
+        self
     }
 
     pub(super) fn optional(&mut self, bytes: Option<&[u8]>) -> &mut Self {

@@ -49,7 +49,7 @@ pub use withdraw::Withdraw;
 mod prelude {
     pub(super) use super::hash::HashInput;
     pub(super) use super::{About, Audience, Context, EventKind, Kind, Target, input, sample};
-    pub(super) use crate::{Change, CommandId, Content, MessageText, ReactionChange, Refusal, Role, Stands, UserId};
+    pub(super) use crate::{Change, CommandId, Content, MessageBody, ReactionChange, Refusal, Role, Stands, UserId};
 }
 
 /// The kinds. Names are unique, and no kind is ever removed: the log keeps its events.

@@ -10,7 +10,7 @@ use crate::{
 };
 
 fn of(state: &ConversationState, event: &Event, facts: &Facts) -> Result<Vec<Change>, Refusal> {
-    event.action.judge(&Context { state, event, facts })
+    event.action.judge(&Context { state, event, seq: Seq::try_from(5).unwrap(), facts })
 }
 
 /// The kinds of the list and the files of this folder (except the shared ones) are the same.
@@ -69,7 +69,7 @@ fn the_hash_of_every_kind_is_pinned() {
     assert_eq!(hex(removal.payload_hash()), "b52d199742e9b19eb90c8f726031738a", "of records before version 3");
 }
 
-const PINNED: [(Kind, &str); 18] = [
+const PINNED: [(Kind, &str); 20] = [
     (Kind::Create, "f41a5e1f69b49dee465903c12b96782f"),
     (Kind::Create, "c15d3bde4a17e28d7770e4dc70afb8ea"),
     (Kind::AddMembers, "930170b94a16f427d3368745e0cfceb2"),
@@ -81,7 +81,9 @@ const PINNED: [(Kind, &str); 18] = [
     (Kind::SendMessage, "ce9ca0a65902c2aeb2276cc6d64befa2"),
     (Kind::SendMessage, "9b61d59986ab3d2cd1697144045fbcdc"),
     (Kind::SendMessage, "f7e0391ba4911341a91e79fe0dced40e"),
+    (Kind::SendMessage, "080ed3b0685189e25d641f905675a424"),
     (Kind::EditMessage, "65cb2bb68084b5b53b9a78fd6424e787"),
+    (Kind::EditMessage, "60ad610484aa27cfb25f3bf94a33ca6a"),
     (Kind::DeleteMessage, "fecc128cf8f7e4e1cc8587687cdfa6f1"),
     (Kind::AddReaction, "55d3e19fd47202168d4f1f2a195591cf"),
     (Kind::RemoveReaction, "51f482a2f98c424091fb2bd56e0a7af9"),

@@ -94,8 +94,8 @@ impl Room {
         let memberships = self.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, &event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships, seq.before().unwrap()));
-        let (emojis, thread) = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis, thread };
+        let of_target = self.targets.facts(&event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, of_target };
         apply(&self.state, &event, Appended { seq, append_time_ms: NOW_MS }, &facts, RULES_NEWEST).unwrap()
     }
 

@@ -7,12 +7,13 @@
 use domain::kinds::{Create, Withdraw};
 use domain::{
     Action, Appended, Change, CommandId, Content, ConversationKind, Decision, Effects, Event, IdRow, InThread,
-    ReactionChange, Role, Seq, Stands, ThreadPlace, UserId,
+    Mentions, MessageBody, Quote, ReactionChange, Reply, Role, Seq, Stands, ThreadPlace, UserId,
 };
 use store::Value;
 use store::tables::{
-    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, MESSAGE_EMOJIS, PINS, REACTIONS, REACTIONS_BY_EMOJI,
-    REFUSALS, SENT, SETTINGS, THREAD_MESSAGES, THREADS, TIMELINE, Table, USER_CONVERSATIONS,
+    BUCKETS, DELETIONS, HEADS, IDS, INVITATIONS, MEMBERS, MENTIONS, MENTIONS_OF_ALL, MESSAGE_EMOJIS, MESSAGE_EXTRAS,
+    MESSAGE_VERSIONS, PINS, REACTIONS, REACTIONS_BY_EMOJI, REFUSALS, SENT, SETTINGS, THREAD_MESSAGES, THREADS,
+    TIMELINE, Table, USER_CONVERSATIONS,
 };
 
 /// Slots of one bucket (CQL partition) of the timeline, as in `schemas/cql`.
@@ -73,18 +74,40 @@ impl Writes<'_> {
         let (seq, now) = (self.appended.seq, at(self.appended.seq));
         match change {
             Change::Timeline { slot, ordinal, content } => self.entry(*slot, *ordinal, content),
-            Change::Body { seq: message, slot, body, .. } => {
-                let cells = vec![
-                    ("body", body.clone().into_record().into()),
-                    ("changed", now),
-                    ("edited", self.appended.append_time_ms.into()),
-                ];
+            Change::Body { seq: message, slot, body, kept: true, .. } => self.kept_edit((*message, *slot), body),
+            Change::Body { seq: message, slot, body, whole, .. } => {
+                let mut cells = vec![("changed", now), ("edited", self.appended.append_time_ms.into())];
+                cells.extend(said_anew(body, *whole));
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
             }
+            Change::Extras { seq: message, slot, author, now: extras, added, removed, all, edit } => {
+                let at_message = self.entry_key(*slot, *message);
+                let key = [at_message.clone(), vec![now]].concat();
+                let (custom, edit) = (("custom", extras.custom.into()), ("edit", edit.is_some().into()));
+                self.put(&MESSAGE_EXTRAS, key, vec![("mentions", mentions_of(&extras.mentions)), custom, edit]);
+                let users = added.iter().map(|user| (user, true)).chain(removed.iter().map(|user| (user, false)));
+                for (user, stands) in users {
+                    let key = vec![user.uuid().into(), self.conversation(), at(*message)];
+                    self.put(&MENTIONS, key, vec![("place", count(*slot)), ("stands", stands.into())]);
+                }
+                if let Some(stands) = *all {
+                    let author = ("author", author.uuid().into());
+                    let cells = vec![("place", count(*slot)), ("stands", stands.into()), author];
+                    self.put(&MENTIONS_OF_ALL, at_message, cells);
+                }
+            }
             Change::Thread { of, slot, ordinal } => self.thread(*of, *slot, *ordinal),
-            Change::Deleted { id, seq: message, slot, by, thread } => {
-                let mut cells = vec![("body", "".into()), ("deleted", true.into()), ("changed", now.clone())];
+            Change::Deleted { id, seq: message, slot, by, thread, whole, edits } => {
+                let mut cells = vec![("deleted", true.into()), ("changed", now.clone())];
+                cells.extend(said_anew(&MessageBody::default(), *whole));
                 cells.extend(by.map(|user| ("deleted_by", user.uuid().into())));
+                if !edits.is_empty() {
+                    cells.extend(as_edited(said_anew(&MessageBody::default(), true)));
+                }
+                for edit in edits {
+                    let key = vec![self.conversation(), at(*message), at(*edit)];
+                    self.put(&MESSAGE_VERSIONS, key, said_anew(&MessageBody::default(), true));
+                }
                 self.put(&TIMELINE, self.entry_key(*slot, *message), cells);
                 self.put(&IDS, id_key(self.event, *id), vec![("deleted", now.clone())]);
                 if self.event.rules >= 2 && thread.is_none_or(|thread| thread.also_in_conversation) {
@@ -116,6 +139,21 @@ impl Writes<'_> {
         }
     }
 
+    /// What a message says since an edit: beside what it said at first, and in a version of its own.
+    fn kept_edit(&mut self, (message, slot): (Seq, u64), body: &MessageBody) {
+        let (now, time) = (at(self.appended.seq), Value::from(self.appended.append_time_ms));
+        let mut cells = as_edited(said_anew(body, true));
+        cells.extend([("edited_by", now.clone()), ("changed", now.clone()), ("edited", time.clone())]);
+        self.put(&TIMELINE, self.entry_key(slot, message), cells);
+        let said = said_anew(body, true).into_iter().filter(|(name, value)| match (*name, value) {
+            ("mentions", Value::Blob(bytes)) => bytes != &[0],
+            ("custom_kind" | "custom_data", _) => body.custom.is_some(),
+            _ => true,
+        });
+        let version: Vec<_> = said.chain([("time", time)]).collect();
+        self.put(&MESSAGE_VERSIONS, vec![self.conversation(), at(message), now], version);
+    }
+
     fn reaction(&mut self, message: Vec<Value>, emoji: &str, change: ReactionChange) {
         let (author, now) = (self.event.author.uuid().into(), at(self.appended.seq));
         if change == (ReactionChange::Added { is_new: true }) {
@@ -143,8 +181,20 @@ impl Writes<'_> {
         ];
         match content {
             Content::Message { body, reply_to, thread } => {
-                cells.extend([("kind", "message".into()), ("body", body.clone().into_record().into())]);
-                cells.extend(reply_to.map(|id| ("reply_to", bytes_of(id))));
+                cells.extend([("kind", "message".into()), ("body", body.text.clone().into_record().into())]);
+                if body.mentions.all || !body.mentions.users().is_empty() {
+                    cells.push(("mentions", mentions_of(&body.mentions)));
+                }
+                cells.extend(body.custom.iter().flat_map(|custom| {
+                    let data = custom.data.clone().into_record();
+                    [("custom_kind", custom.kind.clone().into()), ("custom_data", data.into())]
+                }));
+                if let Some(Reply { to, quote }) = *reply_to {
+                    cells.push(("reply_to", bytes_of(to)));
+                    cells.extend(quote.map(|Quote { from, to }| {
+                        ("quote", Value::Blob(((u64::from(from) << 32) | u64::from(to)).to_be_bytes().to_vec()))
+                    }));
+                }
                 if let Some(ThreadPlace { root, ordinal, also_in_conversation }) = *thread {
                     cells.extend([("thread", bytes_of(root)), ("thread_ordinal", count(ordinal))]);
                     cells.push(("also_in_conversation", also_in_conversation.into()));
@@ -250,6 +300,35 @@ fn count(number: u64) -> Value {
 
 fn bytes_of(id: CommandId) -> Value {
     Value::Blob(id.as_bytes().to_vec())
+}
+
+/// The cells of what a message says after an edit or a deletion; `whole`: also those besides its text.
+fn said_anew(body: &MessageBody, whole: bool) -> Vec<(&'static str, Value)> {
+    let mut cells = vec![("body", body.text.clone().into_record().into())];
+    if whole {
+        let custom = body.custom.clone().map(|custom| (custom.kind, custom.data.into_record()));
+        let (kind, data) = custom.unwrap_or_default();
+        cells.push(("mentions", mentions_of(&body.mentions)));
+        cells.extend([("custom_kind", kind.into()), ("custom_data", data.into())]);
+    }
+    cells
+}
+
+/// The same in the cells of what a message says since its last edit.
+fn as_edited(cells: Vec<(&'static str, Value)>) -> Vec<(&'static str, Value)> {
+    let name = |name| match name {
+        "body" => "edited_body",
+        "mentions" => "edited_mentions",
+        "custom_kind" => "edited_custom_kind",
+        _ => "edited_custom_data",
+    };
+    cells.into_iter().map(|(cell, value)| (name(cell), value)).collect()
+}
+
+fn mentions_of(mentions: &Mentions) -> Value {
+    let mut bytes = vec![u8::from(mentions.all)];
+    mentions.users().iter().for_each(|user| bytes.extend(user.as_bytes()));
+    Value::Blob(bytes)
 }
 
 fn users_of(users: &[UserId]) -> Value {

@@ -7,7 +7,7 @@ use domain::kinds::{
     AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave, PinMessage,
     RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
-use domain::{Action, Appended, Change, Content, Decision, Effects, Event, Role, Stands};
+use domain::{Action, Appended, Change, Content, Decision, Effects, Event, MessageBody, Role, Stands};
 use serde_json::{Map, Value, json};
 
 /// The fields that the event's frame must have.
@@ -76,7 +76,20 @@ fn what(event: &Event, effects: &Effects) -> Value {
         Action::ChangeTitle(ChangeTitle { title }) => json!({ "kind": "title_changed", "title": title }),
         Action::SendMessage(message) => sent(message, effects),
         Action::EditMessage(EditMessage { target, body }) => {
-            json!({ "kind": "edited", "target": target.to_string(), "body": body.reveal() })
+            let mut edited = json!({ "kind": "edited", "target": target.to_string(), "body": body.text.reveal() });
+            beside_text(body, &mut edited);
+            let added = effects.changes.iter().find_map(|change| match change {
+                Change::Extras { added, .. } if !added.is_empty() => Some(texts(added)),
+                _ => None,
+            });
+            if let Some(added) = added {
+                edited["mentioned"] = added.into();
+            }
+            let all = |change: &Change| matches!(change, Change::Extras { all: Some(true), .. });
+            if effects.changes.iter().any(all) {
+                edited["mentioned_all"] = true.into();
+            }
+            edited
         }
         Action::DeleteMessage(DeleteMessage { target }) => json!({ "kind": "deleted", "target": target.to_string() }),
         Action::AddReaction(AddReaction { target, emoji }) => {
@@ -97,9 +110,13 @@ fn what(event: &Event, effects: &Effects) -> Value {
 
 fn sent(message: &SendMessage, effects: &Effects) -> Value {
     let SendMessage { body, reply_to, thread } = message;
-    let mut sent = json!({ "kind": "message", "body": body.reveal() });
-    if let Some(id) = reply_to {
-        sent["reply_to"] = id.to_string().into();
+    let mut sent = json!({ "kind": "message", "body": body.text.reveal() });
+    beside_text(body, &mut sent);
+    if let Some(reply) = reply_to {
+        sent["reply_to"] = reply.to.to_string().into();
+        if let Some(quote) = reply.quote {
+            sent["quote"] = json!({ "from": quote.from, "to": quote.to });
+        }
     }
     if let Some(IntoThread { root, also_in_conversation }) = thread {
         let ordinal = effects.changes.iter().find_map(|change| match change {
@@ -115,10 +132,23 @@ fn sent(message: &SendMessage, effects: &Effects) -> Value {
     sent
 }
 
+/// What a message says besides its text.
+fn beside_text(body: &MessageBody, said: &mut Value) {
+    if !body.mentions.users().is_empty() {
+        said["mentions"]["users"] = texts(body.mentions.users()).into();
+    }
+    if body.mentions.all {
+        said["mentions"]["all"] = true.into();
+    }
+    if let Some(custom) = &body.custom {
+        said["content"] = json!({ "type": custom.kind, "data": custom.data.reveal() });
+    }
+}
+
 /// The fields that users do not receive who may not read the message that the action is about.
 fn unseen(action: &Action) -> &'static [&'static str] {
     match action {
-        Action::EditMessage(_) => &["body"],
+        Action::EditMessage(_) => &["body", "mentions", "content", "mentioned", "mentioned_all"],
         Action::AddReaction(_) | Action::RemoveReaction(_) => &["emoji"],
         Action::Create(_)
         | Action::AddMembers(_)

@@ -7,7 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use domain::kinds::{AddMembers, AddReaction, Create, DeleteMessage, EditMessage, IntoThread, PinMessage, SendMessage};
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Seq, UserId};
+use domain::{
+    Action, CommandId, ConversationId, ConversationKind, CustomContent, Event, Mentions, MessageBody, RULES_NEWEST,
+    Seq, UserId,
+};
 use environment::{Clock, Entropy};
 use eventlog::embedded::EmbeddedLog;
 use eventlog::{EventLog, NewRecord, SharedLog, append};
@@ -103,8 +106,11 @@ pub(crate) async fn traffic(log: &dyn EventLog) -> Vec<ConversationId> {
                 say(log, conversation, other, id(), Action::PinMessage(PinMessage { target })).await;
             }
             if turn == 2 {
-                say(log, conversation, ann, id(), Action::EditMessage(EditMessage { target, body: "edited".into() }))
-                    .await;
+                let custom = Some(CustomContent { kind: "com.example.poll".into(), data: "{}".into() });
+                let mentions = Mentions::new(vec![other], true);
+                for body in ["edited".into(), MessageBody { text: "more".into(), mentions, custom }, "less".into()] {
+                    say(log, conversation, ann, id(), Action::EditMessage(EditMessage { target, body })).await;
+                }
             }
             if turn == 3 {
                 say(log, conversation, other, id(), Action::DeleteMessage(DeleteMessage { target })).await; // refused, which is kept

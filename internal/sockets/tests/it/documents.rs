@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{CommandId, ConversationId, Cursor, Fingerprint, Seq, Status, UserId};
+use domain::{CommandId, ConversationId, Cursor, Fingerprint, MessageText, Seq, Status, UserId};
 use protocol::{
-    BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, DoingName, ErrorCode, FeedFrame, FeedKind,
-    OwnStatus, RESET_REASONS, Received, ServerFrame, SignalFrame, StandsName,
+    BatchedFrame, ClientFrame, CloseCode, CommandFrame, CommandKind, ContentBody, DoingName, ErrorCode, FeedFrame,
+    FeedKind, MentionsBody, OwnStatus, QuoteBody, RESET_REASONS, Received, ServerFrame, SignalFrame, StandsName,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -78,7 +78,11 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         |title| CommandFrame::new(id, None, CommandKind::Create { kind: "group".into(), title, members: vec![user] });
     let send = |named: Option<CommandId>| {
         let (body, also_in_conversation) = ("hi".into(), named.is_some());
-        let what = CommandKind::Send { body, reply_to: named, thread: named, also_in_conversation };
+        let (quote, mentions, content) = named
+            .map(|_| beside_text(user))
+            .map_or((None, None, None), |(quote, mentions, content)| (Some(quote), Some(mentions), Some(content)));
+        let what =
+            CommandKind::Send { body, reply_to: named, thread: named, also_in_conversation, quote, mentions, content };
         CommandFrame::new(id, conversation, what)
     };
     let mut samples = vec![
@@ -86,6 +90,10 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         pair(&create(some("title")), &create(None)),
         pair(&send(Some(id)), &send(None)),
     ];
+    let (_, mentions, content) = beside_text(user);
+    let edit = CommandKind::Edit { target: id, body, mentions: Some(mentions), content: Some(content) };
+    let edits = [edit, CommandKind::edit(id, "hi".into())].map(|what| CommandFrame::new(id, conversation, what));
+    samples.push(pair(&edits[0], &edits[1]));
     let renew = ClientFrame::Renew { token: "token".to_owned().into() };
     let typing = |doing, thread| ClientFrame::Typing { conversation, doing, thread };
     samples.push(pair(&typing(Some(DoingName::File), Some(id)), &typing(None, None)));
@@ -99,7 +107,6 @@ fn client_samples(id: CommandId, conversation: ConversationId, user: UserId) -> 
         CommandFrame::new(id, conversation, CommandKind::Leave {}),
         CommandFrame::new(id, conversation, CommandKind::ChangeRole { user, role: "admin".into() }),
         CommandFrame::new(id, conversation, CommandKind::ChangeTitle { title: "title".into() }),
-        CommandFrame::new(id, conversation, CommandKind::Edit { target: id, body }),
         CommandFrame::new(id, conversation, CommandKind::Delete { target: id }),
         CommandFrame::new(id, conversation, CommandKind::React { target: id, emoji: "+1".into() }),
         CommandFrame::new(id, conversation, CommandKind::Unreact { target: id, emoji: "👍".into() }),
@@ -156,10 +163,29 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
     let message = |named: Option<CommandId>| {
         let (thread_ordinal, also_in_conversation) = (named.map(|_| 3), named.is_some());
         let body = "hi".into();
-        event(FeedKind::Message { body, reply_to: named, thread: named, thread_ordinal, also_in_conversation })
+        let (quote, mentions, content) = named
+            .map(|_| beside_text(user))
+            .map_or((None, None, None), |(quote, mentions, content)| (Some(quote), Some(mentions), Some(content)));
+        event(FeedKind::Message {
+            body,
+            reply_to: named,
+            thread: named,
+            thread_ordinal,
+            also_in_conversation,
+            quote,
+            mentions,
+            content,
+        })
     };
     let left = |owner| event(FeedKind::Left { user, owner });
-    let edited = |body| event(FeedKind::Edited { target: id, body });
+    let edited = |body: Option<MessageText>| {
+        let (_, mentions, content) = body
+            .as_ref()
+            .map(|_| beside_text(user))
+            .map_or((None, None, None), |(quote, mentions, content)| (Some(quote), Some(mentions), Some(content)));
+        let (mentioned, mentioned_all) = (body.iter().map(|_| user).collect(), body.is_some());
+        event(FeedKind::Edited { target: id, body, mentions, content, mentioned, mentioned_all })
+    };
     let reacted = |emoji| event(FeedKind::Reacted { target: id, emoji });
     let added = |emoji| event(FeedKind::ReactionAdded { target: id, emoji });
     let removed = |emoji| event(FeedKind::ReactionRemoved { target: id, emoji });
@@ -192,6 +218,12 @@ fn feed_samples(id: CommandId, conversation: ConversationId, user: UserId) -> Ve
     let others = others.map(|frame| Received { cursor: cursor(), frame });
     samples.extend(others.iter().map(|frame| pair(frame, frame)));
     samples
+}
+
+/// Everything that a message can say besides its text.
+fn beside_text(user: UserId) -> (QuoteBody, MentionsBody, ContentBody) {
+    let content = ContentBody { kind: "com.example.poll".into(), data: "{}".into() };
+    (QuoteBody { from: 0, to: 1 }, MentionsBody { users: vec![user], all: true }, content)
 }
 
 fn seq() -> Seq {
@@ -279,10 +311,12 @@ fn every_field_of_every_frame_is_named_when_it_is_wrong() {
                     Err(ServerFrame::Error { message, .. }) => {
                         assert!(message.contains(&format!("'{name}'")), "{frame}: {message}");
                     }
-                    // Texts that are no ids may be empty here; optional fields may be null.
+                    // Texts that are no ids may be empty here, mentions may be of nobody, and optional fields may be null.
                     Ok(_) => {
                         let flag = full[name].is_boolean() && wrong.is_boolean();
-                        assert!(flag || wrong == "" && text || wrong.is_null() && optional, "{frame} is taken");
+                        let nobody = name == "mentions" && wrong == json!({});
+                        let fine = flag || nobody || wrong == "" && text || wrong.is_null() && optional;
+                        assert!(fine, "{frame} is taken");
                     }
                     Err(other) => panic!("{other:?}"),
                 }

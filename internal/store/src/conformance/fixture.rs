@@ -81,6 +81,7 @@ impl Fixture {
             deleted_by: None,
             reactions: Vec::new(),
             replies: None,
+            original: None,
         }
     }
 

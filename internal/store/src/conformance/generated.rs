@@ -7,15 +7,15 @@ use domain::kinds::{
     PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Decision,
-    Effects, Event, Facts, IdRow, Kind, MessageText, RULES_NEWEST, ReactionChange, Refusal, Role, Seq, TargetCache,
-    UserId, apply, past_of,
+    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, CustomContent,
+    Decision, Effects, Event, Extras, Facts, IdRow, InThread, Kind, Mentions, MessageBody, Quote, RULES_NEWEST,
+    ReactionChange, Refusal, Reply, Role, Seq, TargetCache, UserId, apply, past_of,
 };
 
 use crate::conformance::fixture::{Fixture, NEW_YEAR_MS, at};
 use crate::{
-    BUCKET_SLOTS, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, Row, ThreadMessage, ThreadSummary,
-    UserConversation, bucket_of, rows_of,
+    BUCKET_SLOTS, CellWrites, Entry, Head, LastMessage, Mark, MessageReaction, MessageVersion, Row, ThreadMessage,
+    ThreadSummary, UserConversation, bucket_of, rows_of,
 };
 
 /// An event and its result.
@@ -44,6 +44,14 @@ pub(super) struct GeneratedConversation {
     pub(super) gone: BTreeMap<Seq, Seq>,
     /// The messages of each thread, by the root's seq.
     pub(super) threads: BTreeMap<Seq, Vec<ThreadMessage>>,
+    /// The messages that each user is mentioned by.
+    pub(super) mentions: BTreeMap<UserId, BTreeSet<Seq>>,
+    /// The messages that mention every member.
+    pub(super) mentions_of_all: BTreeSet<Seq>,
+    /// What messages had besides their text, by message and seq of the event, and whether that was an edit.
+    pub(super) extras: BTreeMap<(Seq, Seq), (Extras, bool)>,
+    /// What messages have said since their edits.
+    pub(super) edits: BTreeMap<Seq, Vec<MessageVersion>>,
     /// The latest stored refusals.
     pub(super) refusals: BTreeMap<(UserId, CommandId), (Refusal, Seq)>,
     /// The kinds of its accepted events.
@@ -72,6 +80,10 @@ impl GeneratedConversation {
             inviters: BTreeMap::new(),
             gone: BTreeMap::new(),
             threads: BTreeMap::new(),
+            mentions: BTreeMap::new(),
+            mentions_of_all: BTreeSet::new(),
+            extras: BTreeMap::new(),
+            edits: BTreeMap::new(),
             refusals: BTreeMap::new(),
             kinds: BTreeSet::new(),
             targets: TargetCache::default(),
@@ -118,18 +130,22 @@ impl GeneratedConversation {
             0..=7 => (
                 author,
                 Action::SendMessage(SendMessage {
-                    body: text.into(),
-                    reply_to: Some(target).filter(|_| fixture.below(3) == 0),
+                    body: self.body(fixture, text),
+                    reply_to: Some(reply(fixture, target)).filter(|_| fixture.below(3) == 0),
                     thread: None,
                 }),
             ),
             24..28 => {
                 let thread = Some(IntoThread { root: target, also_in_conversation: fixture.below(3) == 0 });
-                (author, Action::SendMessage(SendMessage { body: text.into(), reply_to: None, thread }))
+                (author, Action::SendMessage(SendMessage { body: self.body(fixture, text), reply_to: None, thread }))
             }
             28 | 29 => (people[0], Action::PinMessage(PinMessage { target })),
-            30 => (people[0], Action::UnpinMessage(UnpinMessage { target })),
-            8..=10 => (owner, Action::EditMessage(EditMessage { target, body: text.into() })),
+            30 => {
+                // Mostly one that is pinned.
+                let pinned = self.state.pins.first().map(|pin| pin.id).filter(|_| fixture.below(4) > 0);
+                (people[0], Action::UnpinMessage(UnpinMessage { target: pinned.unwrap_or(target) }))
+            }
+            8..=10 => (owner, Action::EditMessage(EditMessage { target, body: self.body(fixture, text) })),
             11 | 12 => (owner, Action::DeleteMessage(DeleteMessage { target })),
             13..=15 => (author, Action::AddReaction(AddReaction { target, emoji })),
             16 => (author, Action::RemoveReaction(RemoveReaction { target, emoji: Some(emoji) })),
@@ -143,14 +159,26 @@ impl GeneratedConversation {
         self.event(id, author, action)
     }
 
+    /// A text, and often more.
+    fn body(&self, fixture: &Fixture, text: String) -> MessageBody {
+        let members: Vec<UserId> = self.state.members.keys().copied().collect();
+        let users = (0..fixture.below(3)).filter(|_| !members.is_empty()).map(|_| *fixture.one_of(&members)).collect();
+        let custom = CustomContent { kind: "com.example.poll".into(), data: text.as_str().into() };
+        MessageBody {
+            mentions: Mentions::new(users, fixture.below(8) == 0),
+            custom: Some(custom).filter(|_| fixture.below(5) == 0),
+            text: text.into(),
+        }
+    }
+
     fn tell(&mut self, event: &Event, appended: Appended) {
         let target = event.action.target().and_then(|id| self.ids.get(&id)).copied();
         let first = self.ids.get(&event.id).copied();
         let versions = || self.versions.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&self.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(versions(), appended.seq.before().unwrap()));
-        let (emojis, thread) = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis, thread };
+        let of_target = self.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, of_target };
         let effects = apply(&self.state, event, appended, &facts, RULES_NEWEST).unwrap();
         let writes = self.writes(event, appended, &effects);
         if let (Decision::Refused(reason), true) = (effects.decision, effects.kept) {
@@ -195,6 +223,63 @@ impl GeneratedConversation {
         self.entries.get_mut(&root).unwrap().replies = Some(ThreadSummary { messages: ordinal, last: seq, last_ms });
     }
 
+    fn learn_edit(&mut self, message: Seq, appended: Appended, body: MessageBody, kept: bool) {
+        let seq = appended.seq;
+        let entry = self.entries.get_mut(&message).unwrap();
+        (entry.changed, entry.edited_ms) = (seq, Some(appended.append_time_ms));
+        let before = set_body(&mut entry.content, body.clone());
+        if kept {
+            entry.original = entry.original.take().or(before);
+            let version = MessageVersion { changed: seq, time_ms: appended.append_time_ms, body };
+            self.edits.entry(message).or_default().push(version);
+        } else {
+            entry.original = None;
+        }
+    }
+
+    fn learn_deletion(
+        &mut self,
+        (id, message): (CommandId, Seq),
+        seq: Seq,
+        by: Option<UserId>,
+        thread: Option<InThread>,
+    ) {
+        let entry = self.entries.get_mut(&message).unwrap();
+        (entry.changed, entry.deleted, entry.deleted_by) = (seq, true, by);
+        entry.reactions.clear();
+        entry.original = None;
+        set_body(&mut entry.content, MessageBody::default());
+        for version in self.edits.entry(message).or_default() {
+            version.body = MessageBody::default();
+        }
+        if entry.content.is_main_message() {
+            self.gone.insert(message, seq);
+        }
+        if let Some(of) = thread {
+            let messages = self.threads.get_mut(&of.root_seq).unwrap();
+            messages.iter_mut().find(|known| known.seq == message).unwrap().deleted = true;
+        }
+        self.ids.get_mut(&id).unwrap().deleted = Some(seq);
+    }
+
+    fn learn_extras(&mut self, seq: Seq, change: Change) {
+        let Change::Extras { seq: message, now, added, removed, all, edit, .. } = change else { return };
+        for (user, stands) in added.iter().map(|user| (user, true)).chain(removed.iter().map(|user| (user, false))) {
+            let messages = self.mentions.entry(*user).or_default();
+            if stands {
+                messages.insert(message)
+            } else {
+                messages.remove(&message)
+            };
+        }
+        match all {
+            Some(true) => drop(self.mentions_of_all.insert(message)),
+            Some(false) => drop(self.mentions_of_all.remove(&message)),
+            None => {}
+        }
+        self.extras.insert((message, seq), (now, edit.is_some()));
+    }
+
     fn learn(&mut self, event: &Event, appended: Appended, change: &Change) {
         let (conversation, seq) = (self.conversation, appended.seq);
         match change.clone() {
@@ -216,29 +301,14 @@ impl GeneratedConversation {
                     deleted_by: None,
                     reactions: Vec::new(),
                     replies: None,
+                    original: None,
                 };
                 self.entries.insert(seq, entry);
             }
-            Change::Body { seq: message, body, .. } => {
-                let entry = self.entries.get_mut(&message).unwrap();
-                (entry.changed, entry.edited_ms) = (seq, Some(appended.append_time_ms));
-                set_body(&mut entry.content, body);
-            }
+            Change::Body { seq: message, body, kept, .. } => self.learn_edit(message, appended, body, kept),
+            Change::Extras { .. } => self.learn_extras(seq, change.clone()),
             Change::Thread { of, slot, ordinal } => self.learn_thread(of.root_seq, appended, (slot, ordinal)),
-            Change::Deleted { id, seq: message, by, thread, .. } => {
-                let entry = self.entries.get_mut(&message).unwrap();
-                (entry.changed, entry.deleted, entry.deleted_by) = (seq, true, by);
-                entry.reactions.clear();
-                set_body(&mut entry.content, MessageText::default());
-                if entry.content.is_main_message() {
-                    self.gone.insert(message, seq);
-                }
-                if let Some(of) = thread {
-                    let messages = self.threads.get_mut(&of.root_seq).unwrap();
-                    messages.iter_mut().find(|known| known.seq == message).unwrap().deleted = true;
-                }
-                self.ids.get_mut(&id).unwrap().deleted = Some(seq);
-            }
+            Change::Deleted { id, seq: message, by, thread, .. } => self.learn_deletion((id, message), seq, by, thread),
             Change::Reaction { seq: message, emoji, change, .. } => {
                 let entry = self.entries.get_mut(&message).unwrap();
                 let reaction = MessageReaction { user: event.author, emoji };
@@ -277,10 +347,17 @@ fn is_message(event: &Event) -> bool {
     matches!(event.action, Action::SendMessage(_))
 }
 
-fn set_body(content: &mut Content, text: MessageText) {
-    if let Content::Message { body, .. } = content {
-        *body = text;
+/// Returns what it said before.
+fn set_body(content: &mut Content, said: MessageBody) -> Option<MessageBody> {
+    match content {
+        Content::Message { body, .. } => Some(std::mem::replace(body, said)),
+        _ => None,
     }
+}
+
+fn reply(fixture: &Fixture, to: CommandId) -> Reply {
+    let from = u32::try_from(fixture.below(9)).unwrap();
+    Reply { to, quote: Some(Quote { from, to: from + 3 }).filter(|_| fixture.below(2) == 0) }
 }
 
 fn sent(effects: &Effects, seq: Seq) -> Option<LastMessage> {

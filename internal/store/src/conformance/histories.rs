@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Kind, Seq};
+use domain::{CommandId, ConversationState, ID_CACHE_SPAN_MS, IdRow, Kind, Said, Seq};
 
 use crate::conformance::fixture::{Fixture, at, expect_timeline};
 use crate::conformance::generated::GeneratedConversation;
-use crate::{Direction, Page, ThreadMessage, load};
+use crate::{Direction, MentionOfAll, Page, Store, ThreadMessage, load};
 
 /// Writes the conversation as storage may: in order, split anywhere, with some writes repeated.
 async fn write(fixture: &Fixture, generated: &GeneratedConversation) {
@@ -111,6 +111,7 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
         if let [first, second, ..] = roots[..] {
             assert_eq!(store.threads(conversation, Some(first.0), 1).await.unwrap(), [second]);
         }
+        expect_mentions(store, &generated).await;
         for ((author, id), refusal) in &generated.refusals {
             assert_eq!(store.refusal(conversation, *author, *id).await.unwrap(), Some(*refusal));
             assert_eq!(store.refusal(conversation, fixture.user(), *id).await.unwrap(), None);
@@ -123,4 +124,58 @@ pub(super) async fn as_it_is_now(fixture: Fixture) {
             assert_eq!(store.memberships(conversation, *user).await.unwrap(), generated.versions[user]);
         }
     }
+}
+
+/// The messages that mention somebody, in pages both ways, and what each message had besides its text at every time.
+async fn expect_mentions(store: &dyn Store, generated: &GeneratedConversation) {
+    let (conversation, place) = (generated.conversation, |seq: &Seq| (*seq, generated.entries[seq].slot));
+    let none = BTreeSet::new();
+    for user in generated.users.keys() {
+        let all: Vec<_> = generated.mentions.get(user).unwrap_or(&none).iter().map(place).collect();
+        for (page, expected) in pages(&all, |(seq, _)| *seq) {
+            assert_eq!(store.mentions(*user, conversation, page).await.unwrap(), expected, "{page:?}");
+        }
+    }
+    let of_all = |seq: &Seq| MentionOfAll { seq: *seq, slot: place(seq).1, author: generated.entries[seq].author };
+    let all: Vec<_> = generated.mentions_of_all.iter().map(of_all).collect();
+    for (page, expected) in pages(&all, |mention| mention.seq) {
+        assert_eq!(store.mentions_of_all(conversation, page).await.unwrap(), expected, "{page:?}");
+    }
+    for entry in generated.entries.values() {
+        for step in &generated.steps {
+            let versions = generated.extras.range((entry.seq, at(0))..=(entry.seq, step.seq));
+            let edits = versions.clone().filter(|(_, (_, edit))| *edit).map(|((_, changed), _)| *changed).collect();
+            let extras = versions.last().map(|(_, (extras, _))| extras.clone()).unwrap_or_default();
+            let said = store.said(conversation, entry.slot, entry.seq, step.seq).await.unwrap();
+            assert_eq!(said, Said { extras, edits });
+        }
+        let edits = generated.edits.get(&entry.seq).map(Vec::as_slice).unwrap_or_default();
+        let read = async |after, limit| store.versions(conversation, entry.seq, after, limit).await.unwrap();
+        assert_eq!(read(None, 100).await, edits);
+        assert_eq!(read(None, 1).await, edits[..edits.len().min(1)]);
+        if let [first, others @ ..] = edits {
+            assert_eq!(read(Some(first.changed), 100).await, others);
+        }
+    }
+}
+
+/// Pages of what is there, in both directions, from either end and from the middle.
+fn pages<T: Clone>(all: &[T], seq: impl Fn(&T) -> Seq) -> Vec<(Page, Vec<T>)> {
+    let mut pages = Vec::new();
+    for anchor in [None, all.get(all.len() / 2).map(&seq)] {
+        for (direction, limit) in [(Direction::Before, 3), (Direction::After, 3), (Direction::After, 100)] {
+            let mut some: Vec<T> = all.to_vec();
+            some.retain(|one| match (direction, anchor) {
+                (_, None) => true,
+                (Direction::Before, Some(anchor)) => seq(one) < anchor,
+                (Direction::After, Some(anchor)) => seq(one) > anchor,
+            });
+            if direction == Direction::Before {
+                some.reverse();
+            }
+            some.truncate(limit);
+            pages.push((Page { anchor, direction, limit }, some));
+        }
+    }
+    pages
 }

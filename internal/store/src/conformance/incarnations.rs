@@ -20,7 +20,7 @@ async fn fill(fixture: &Fixture) -> GeneratedConversation {
     };
     // All but that of the marks, which are no events.
     let wanted = table_names().len() - 1;
-    let told = std::iter::repeat_with(|| GeneratedConversation::new(fixture, 120)).take(100);
+    let told = std::iter::repeat_with(|| GeneratedConversation::new(fixture, 300)).take(100);
     let generated = told.into_iter().find(|generated| tables(generated).len() == wanted).unwrap();
     let mut writes = mark(fixture.user(), generated.conversation, Mark { seq: at(1), ordinal: 0 });
     writes.extend(generated.steps.iter().flat_map(|step| step.writes.clone()));

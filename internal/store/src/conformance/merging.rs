@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use domain::{Content, ConversationId, ConversationKind, Pin, Refusal, Role, Settings, Stands, ThreadPlace};
+use domain::{
+    Content, ConversationId, ConversationKind, CustomContent, Mentions, MessageBody, Pin, Quote, Refusal, Reply, Role,
+    Seq, Settings, Stands, ThreadPlace, UserId,
+};
 
 use crate::canonical::Part;
 use crate::conformance::fixture::{Fixture, at, entry_row, id_row, stamped};
 use crate::conformance::generated::GeneratedConversation;
 use crate::tables::{self, Column, Table};
-use crate::{CELL_SETS, CellWrites, Direction, Entry, Mark, Page, ReactionRow, Row, ThreadRow, Value, canonical};
+use crate::{
+    CELL_SETS, CellWrites, Direction, Entry, ExtrasRow, Mark, Page, ReactionRow, Row, ThreadRow, Value, canonical,
+};
 
 /// Cells by name, each with its timestamp and value: compared in that order, as in CQL.
 type Cells = BTreeMap<&'static str, (i64, Vec<u8>)>;
@@ -61,7 +66,7 @@ pub(super) async fn higher_timestamp_wins(fixture: Fixture) {
     let message = fixture.message(at(5), 0, 1);
     fixture.write(conversation, vec![entry_row(&message)]).await;
     let edit = |changed, body: &str| {
-        let row = Row::Edit { seq: at(5), slot: 0, body: body.into(), changed: at(changed), time_ms: 77 };
+        let row = Row::Edit { seq: at(5), slot: 0, body: body.into(), whole: false, changed: at(changed), time_ms: 77 };
         stamped(at(changed), row)
     };
     fixture.write(conversation, vec![edit(9, "nine")]).await;
@@ -104,14 +109,17 @@ pub(super) async fn late_older_write_never_wins(fixture: Fixture) {
     let message = fixture.message(at(10), 0, 1);
     let id = message.id;
     let deletion = vec![
-        stamped(at(20), Row::Deletion { seq: at(10), slot: 0, changed: at(20), by: None }),
+        stamped(at(20), Row::Deletion { seq: at(10), slot: 0, changed: at(20), by: None, whole: false, kept: false }),
         stamped(at(20), Row::IdDeleted { id, deleted: at(20) }),
         stamped(at(20), Row::Head { seq: at(20), time_ms: 2, slot: 1, ordinal: 1 }),
         stamped(at(20), Row::UserRole { user, role: None, seq: at(20) }),
     ];
     let older = vec![
         entry_row(&message),
-        stamped(at(15), Row::Edit { seq: at(10), slot: 0, body: "late".into(), changed: at(15), time_ms: 1 }),
+        stamped(
+            at(15),
+            Row::Edit { seq: at(10), slot: 0, body: "late".into(), whole: false, changed: at(15), time_ms: 1 },
+        ),
         stamped(at(10), Row::Id { id, row: id_row(user, at(10), Stands::Message { slot: 0 }) }),
         stamped(at(15), Row::Head { seq: at(15), time_ms: 1, slot: 1, ordinal: 1 }),
         stamped(at(10), Row::Joined { user, role: Role::Owner, seq: at(10), ordinal: 0 }),
@@ -184,6 +192,18 @@ pub(super) async fn wild_writes_merge_as_cells(fixture: Fixture) {
     }
 }
 
+fn wild_extras(fixture: &Fixture, (message, slot): (Seq, u64), user: UserId, body: MessageBody) -> ExtrasRow {
+    let (changed, stands) = (at(fixture.entropy.below(3)), fixture.below(2) == 0);
+    match fixture.below(6) {
+        0 => ExtrasRow::Extras { message, slot, changed, extras: body.extras(), edit: stands },
+        1 => ExtrasRow::User { user, message, slot, stands },
+        2 => ExtrasRow::All { message, slot, author: user, stands },
+        3 => ExtrasRow::KeptEdit { message, slot, changed, time_ms: -1, body },
+        4 => ExtrasRow::Version { message, changed, time_ms: 7, body },
+        _ => ExtrasRow::VersionGone { message, changed },
+    }
+}
+
 /// The key of a row given by its canonical bytes.
 fn key_of(table: &str, row: &[u8]) -> Vec<Value> {
     let columns = canonical::decode(row).unwrap();
@@ -200,12 +220,16 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
     let (slot, number) = (fixture.entropy.below(2) * 16_384, fixture.entropy.below(300));
     let text = ["", "a", "ab", "b", "\u{e4}"][fixture.below(5)].to_owned();
     let role = [None, Some(Role::Member), Some(Role::Owner)][fixture.below(3)];
-    match fixture.below(25) {
+    let mentions = Mentions::new(users[..fixture.below(2)].to_vec(), number > 100);
+    let custom = CustomContent { kind: "a.b".into(), data: text.as_str().into() };
+    let body = MessageBody { text: text.as_str().into(), mentions, custom: Some(custom).filter(|_| number > 200) };
+    match fixture.below(25 + 6) {
         0 => {
             let content = [
                 Content::Message {
-                    body: text.clone().into(),
-                    reply_to: Some(id).filter(|_| number > 100),
+                    body,
+                    reply_to: Some(Reply { to: id, quote: Some(Quote { from: 1, to: 2 }).filter(|_| number > 200) })
+                        .filter(|_| number > 100),
                     thread: Some(ThreadPlace { root: id, ordinal: number, also_in_conversation: number > 200 })
                         .filter(|_| number > 150),
                 },
@@ -218,8 +242,11 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
             let time_ms = i64::try_from(number).unwrap() - 150;
             Row::Entry { seq, slot, ordinal: number, id, author: user, time_ms, content }
         }
-        1 => Row::Edit { seq, slot, body: text.into(), changed: at(number), time_ms: -1 },
-        2 => Row::Deletion { seq, slot, changed: at(number), by: Some(user).filter(|_| number > 100) },
+        1 => Row::Edit { seq, slot, body, whole: number > 50, changed: at(number), time_ms: -1 },
+        2 => {
+            let by = Some(user).filter(|_| number > 100);
+            Row::Deletion { seq, slot, changed: at(number), by, whole: number > 50, kept: number > 70 }
+        }
         3 => Row::Bucket { bucket: number % 2, start: at(number) },
         4 => Row::Member { user, seq, role },
         5 => Row::Joined { user, role: Role::Admin, seq: at(number), ordinal: number },
@@ -246,7 +273,8 @@ fn wild_row(fixture: &Fixture, users: &[domain::UserId], ids: &[domain::CommandI
         15 => Row::Invited { user, inviter: *fixture.one_of(users), seq: at(number) },
         16 => Row::Refusal { author: user, id, reason: *fixture.one_of(&Refusal::ALL), seq: at(number) },
         17 => Row::Mark { user, mark: Mark { seq: at(number), ordinal: number } },
-        _ => Row::NewestStamp { stamp_ms: i64::try_from(number).unwrap() },
+        20 => Row::NewestStamp { stamp_ms: i64::try_from(number).unwrap() },
+        _ => Row::Extras(wild_extras(fixture, (seq, slot), user, body)),
     }
 }
 
@@ -254,7 +282,7 @@ pub(super) async fn row_in_part_does_not_show(fixture: Fixture) {
     let (conversation, user, id) = (fixture.conversation(), fixture.user(), fixture.id());
     let rows = vec![
         stamped(at(1), Row::Bucket { bucket: 0, start: at(1) }),
-        stamped(at(9), Row::Edit { seq: at(1), slot: 0, body: "b".into(), changed: at(9), time_ms: 1 }),
+        stamped(at(9), Row::Edit { seq: at(1), slot: 0, body: "b".into(), whole: false, changed: at(9), time_ms: 1 }),
         stamped(at(9), Row::IdDeleted { id, deleted: at(9) }),
         stamped(at(9), Row::UserRole { user, role: Some(Role::Admin), seq: at(9) }),
         stamped(at(9), Row::NewestStamp { stamp_ms: 5 }),

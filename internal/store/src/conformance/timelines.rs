@@ -69,7 +69,10 @@ pub(super) async fn pages_behind_rows_in_part(fixture: Fixture) {
     let entries = write_messages(&fixture, conversation, &slots).await;
     let edit = |(seq, slot): (u64, u64)| {
         let changed = at(500);
-        stamped(changed, Row::Edit { seq: at(seq), slot, body: "early".into(), changed, time_ms: NEW_YEAR_MS })
+        stamped(
+            changed,
+            Row::Edit { seq: at(seq), slot, body: "early".into(), whole: false, changed, time_ms: NEW_YEAR_MS },
+        )
     };
     let early =
         [(4, 0), (6, 0), (12, 1), (14, 1), (16, 1), (36, 3), (38, edge - 1), (54, edge), (56, edge), (58, edge)];
@@ -103,7 +106,7 @@ pub(super) async fn every_kind(fixture: Fixture) {
         Content::Title("a title".into()),
         Content::Title(String::new()),
         Content::Message { body: long.into(), reply_to: None, thread: None },
-        Content::Message { body: "yes".into(), reply_to: Some(fixture.id()), thread: None },
+        Content::Message { body: "yes".into(), reply_to: Some(fixture.id().into()), thread: None },
         Content::Message { body: "\0 nul, \u{202e} and '".into(), reply_to: None, thread: None },
     ];
     let mut entries = Vec::new();
@@ -119,15 +122,16 @@ pub(super) async fn every_kind(fixture: Fixture) {
 pub(super) async fn edits_and_deletions(fixture: Fixture) {
     let conversation = fixture.conversation();
     let mut entries = write_messages(&fixture, conversation, &[0, 1, BUCKET_SLOTS]).await;
-    let reply_to = Some(fixture.id());
+    let reply_to = Some(fixture.id().into());
     entries[0].content = Content::Message { body: "as sent".into(), reply_to, thread: None };
     let edit = |seq, slot, changed, body: &str| {
         let time_ms = NEW_YEAR_MS + changed;
         let changed = at(u64::try_from(changed).unwrap());
-        stamped(changed, Row::Edit { seq: at(seq), slot, body: body.into(), changed, time_ms })
+        stamped(changed, Row::Edit { seq: at(seq), slot, body: body.into(), whole: false, changed, time_ms })
     };
-    let deletion =
-        |seq, slot, changed, by| stamped(at(changed), Row::Deletion { seq: at(seq), slot, changed: at(changed), by });
+    let deletion = |seq, slot, changed, by| {
+        stamped(at(changed), Row::Deletion { seq: at(seq), slot, changed: at(changed), by, whole: false, kept: false })
+    };
     let admin = Some(fixture.user());
     let rows = vec![
         stamped(at(11), Row::Bucket { bucket: 0, start: at(11) }),
@@ -181,7 +185,14 @@ pub(super) async fn reactions(fixture: Fixture) {
         react(&entries[3], 1, "", 62),
     ];
     fixture.write(conversation, rows).await;
-    let edit = Row::Edit { seq: entries[2].seq, slot: entries[2].slot, body: "e".into(), changed: at(70), time_ms: 5 };
+    let edit = Row::Edit {
+        seq: entries[2].seq,
+        slot: entries[2].slot,
+        body: "e".into(),
+        whole: false,
+        changed: at(70),
+        time_ms: 5,
+    };
     fixture.write(conversation, vec![stamped(at(70), edit)]).await;
     let reaction = |user: usize, emoji: &str| MessageReaction { user: users[user], emoji: emoji.into() };
     entries[0].reactions = vec![reaction(0, "later"), reaction(2, "\u{1F44D}")];

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use domain::limits::EMOJIS_PER_MESSAGE_MAX;
-use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Pin, Seq, Settings};
+use domain::limits::{EDITS_MAX, EMOJIS_PER_MESSAGE_MAX};
+use domain::{CommandId, ConversationId, ConversationState, Fingerprint, IdRow, Pin, Said, Seq, Settings};
 use environment::seeded_bugs::{Bug, seeded};
 use kv::Durability;
 
 use crate::embedded::derived::{Derived, PlacedWrite, READ_ROWS_MAX, under};
 use crate::embedded::{EmbeddedStore, broken, row};
 use crate::observer::Op;
-use crate::tables::{BUCKETS, HEADS, IDS, MEMBERS, MESSAGE_EMOJIS, PINS, SETTINGS, THREAD_MESSAGES, TIMELINE};
+use crate::tables::{
+    BUCKETS, HEADS, IDS, MEMBERS, MESSAGE_EMOJIS, MESSAGE_EXTRAS, PINS, SETTINGS, THREAD_MESSAGES, TIMELINE,
+};
 use crate::{Applied, CellWrites, ChatStore, Malformed, MembersAsOf, Source, StoreError, ValueRef, bucket_of};
 
 /// Rows that one job of the writer merges: other jobs run between the parts of a large write.
@@ -101,6 +103,24 @@ impl ChatStore for EmbeddedStore {
         });
         each.await?;
         Ok(length)
+    }
+
+    async fn said(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Said, StoreError> {
+        let of = [conversation.into(), bucket_of(slot).into(), message.into()];
+        let to = Bound::Included(row::key(&[of[0], of[1], of[2], as_of.into()]));
+        let mut said = Said::default();
+        let each = self.read().await?.table(&MESSAGE_EXTRAS).each::<()>((under(&of).0, to), false, EDITS_MAX, |row| {
+            row.add_to(&mut said)?;
+            Ok(ControlFlow::Continue(()))
+        });
+        each.await?;
+        Ok(said)
     }
 
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {

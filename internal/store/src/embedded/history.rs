@@ -10,12 +10,13 @@ use crate::embedded::chat::bucket_at;
 use crate::embedded::derived::{Derived, DerivedTable, READ_ROWS_MAX, Range, under};
 use crate::embedded::row;
 use crate::tables::{
-    DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, REFUSALS, SENT, THREAD_MESSAGES, THREADS, TIMELINE,
-    USER_CONVERSATIONS,
+    DELETIONS, HEADS, INVITATIONS, MARKS, MEMBERS, MENTIONS, MENTIONS_OF_ALL, MESSAGE_VERSIONS, REFUSALS, SENT,
+    THREAD_MESSAGES, THREADS, TIMELINE, USER_CONVERSATIONS,
 };
 use crate::{
-    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Mark, MembersAsOf, Page, StoreError, ThreadMessage,
-    UserConversation, bucket_of,
+    ANNOTATING, Annotations, Direction, Entry, Head, HistoryStore, Malformed, Mark, MembersAsOf, MentionOfAll,
+    MessageVersion, Page, ROWS_LOOKED_AT_MAX, RowValues, StoreError, ThreadMessage, UserConversation, ValueRef,
+    bucket_of,
 };
 
 #[async_trait]
@@ -45,6 +46,18 @@ impl HistoryStore for EmbeddedStore {
         Ok(entries.pop())
     }
 
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError> {
+        let page = Page { anchor: after, direction: Direction::After, limit };
+        let range = range_under([conversation.into(), message.into()], &page);
+        some_of(self.read().await?.table(&MESSAGE_VERSIONS), range, &page, RowValues::version).await
+    }
+
     async fn thread(
         &self,
         conversation: ConversationId,
@@ -52,25 +65,8 @@ impl HistoryStore for EmbeddedStore {
         page: Page,
         as_of: Seq,
     ) -> Result<Vec<ThreadMessage>, StoreError> {
-        let tables = self.read().await?;
-        let mut messages = Vec::new();
-        if page.limit == 0 {
-            return Ok(messages);
-        }
-        let (mut from, mut to) = under(&[conversation.into(), root.into()]);
-        let edge = |seq: Seq| Bound::Excluded(row::key(&[conversation.into(), root.into(), seq.into()]));
-        match (page.direction, page.anchor) {
-            (Direction::Before, Some(anchor)) => to = edge(anchor),
-            (Direction::After, Some(anchor)) => from = edge(anchor),
-            (Direction::Before | Direction::After, None) => {}
-        }
-        let back = page.direction == Direction::Before;
-        let each = tables.table(&THREAD_MESSAGES).each((from, to), back, page.limit, |row| {
-            messages.extend(row.thread_message(as_of)?);
-            Ok(if messages.len() < page.limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        });
-        each.await?;
-        Ok(messages)
+        let range = range_under([conversation.into(), root.into()], &page);
+        some_of(self.read().await?.table(&THREAD_MESSAGES), range, &page, |row| row.thread_message(as_of)).await
     }
 
     async fn threads(
@@ -81,16 +77,24 @@ impl HistoryStore for EmbeddedStore {
     ) -> Result<Vec<(Seq, u64)>, StoreError> {
         let tables = self.read().await?;
         let page = Page { anchor: before, direction: Direction::Before, limit };
-        let mut roots = Vec::new();
-        let Some(range) = page_range(tables, conversation, &page).await?.filter(|_| limit > 0) else {
-            return Ok(roots);
-        };
-        let each = tables.table(&THREADS).each(range, true, limit, |row| {
-            roots.push(row.thread_root()?);
-            Ok(if roots.len() < limit { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
-        });
-        each.await?;
-        Ok(roots)
+        let Some(range) = page_range(tables, conversation, &page).await? else { return Ok(Vec::new()) };
+        some_of(tables.table(&THREADS), range, &page, |row| row.thread_root().map(Some)).await
+    }
+
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        let range = range_under([user.into(), conversation.into()], &page);
+        some_of(self.read().await?.table(&MENTIONS), range, &page, RowValues::mention).await
+    }
+
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError> {
+        let tables = self.read().await?;
+        let Some(range) = page_range(tables, conversation, &page).await? else { return Ok(Vec::new()) };
+        some_of(tables.table(&MENTIONS_OF_ALL), range, &page, RowValues::mention_of_all).await
     }
 
     async fn memberships(
@@ -252,6 +256,39 @@ fn marks_of(
         Ok(row.map(|row| row.mark()).transpose()?.map(|(_, mark)| mark))
     };
     conversations.iter().map(mark).collect()
+}
+
+/// The range of a page of rows that are ordered by a seq behind these two keys.
+fn range_under(keys: [ValueRef<'_>; 2], page: &Page) -> Range {
+    let (mut from, mut to) = under(&keys);
+    let edge = |seq: Seq| Bound::Excluded(row::key(&[keys[0], keys[1], seq.into()]));
+    match (page.direction, page.anchor) {
+        (Direction::Before, Some(anchor)) => to = edge(anchor),
+        (Direction::After, Some(anchor)) => from = edge(anchor),
+        (Direction::Before | Direction::After, None) => {}
+    }
+    (from, to)
+}
+
+/// As many of the rows of a range as the page takes, in its direction, without those that `decode` leaves out.
+async fn some_of<T: Send>(
+    table: &DerivedTable,
+    range: Range,
+    page: &Page,
+    decode: impl Fn(RowValues) -> Result<Option<T>, Malformed> + Send + Sync,
+) -> Result<Vec<T>, StoreError> {
+    let (mut found, mut looked_at) = (Vec::new(), 0);
+    if page.limit == 0 {
+        return Ok(found);
+    }
+    let each = table.each::<()>(range, page.direction == Direction::Before, page.limit.min(READ_ROWS_MAX), |row| {
+        found.extend(decode(row)?);
+        looked_at += 1;
+        let full = found.len() >= page.limit || looked_at >= ROWS_LOOKED_AT_MAX;
+        Ok(if full { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    });
+    each.await?;
+    Ok(found)
 }
 
 /// The range of the timeline that a page comes from; `None` when it is empty.

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Said, Seq, Settings, UserId,
 };
 
 use super::Following;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session,
-    SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage, UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, MentionOfAll, MessageVersion, OutboxRow, Page,
+    Privacy, PrivacyUpdate, Session, SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage,
+    UserConversation, UserStore, Value,
 };
 
 #[async_trait]
@@ -50,6 +51,16 @@ impl ChatStore for Following {
         as_of: Seq,
     ) -> Result<Vec<String>, StoreError> {
         self.store().emojis(conversation, slot, message, as_of).await
+    }
+
+    async fn said(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Said, StoreError> {
+        self.store().said(conversation, slot, message, as_of).await
     }
 
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
@@ -98,6 +109,16 @@ impl HistoryStore for Following {
         self.store().entry(conversation, slot, seq).await
     }
 
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError> {
+        self.store().versions(conversation, message, after, limit).await
+    }
+
     async fn thread(
         &self,
         conversation: ConversationId,
@@ -115,6 +136,19 @@ impl HistoryStore for Following {
         limit: usize,
     ) -> Result<Vec<(Seq, u64)>, StoreError> {
         self.store().threads(conversation, before, limit).await
+    }
+
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        self.store().mentions(user, conversation, page).await
+    }
+
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError> {
+        self.store().mentions_of_all(conversation, page).await
     }
 
     async fn memberships(

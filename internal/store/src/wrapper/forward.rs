@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use domain::{
-    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Seq, Settings, UserId,
+    CommandId, ConversationId, ConversationState, IdRow, Membership, Pin, Refusal, Role, Said, Seq, Settings, UserId,
 };
 
 use super::StoreWrapper;
 use crate::{
     Account, AccountCreated, Applied, CellWrites, ChatStore, Consumer, Dropped, Entry, Head, HistoryStore, Hold,
-    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, OutboxRow, Page, Privacy, PrivacyUpdate, Session,
-    SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage, UserConversation, UserStore, Value,
+    HoldStore, IncarnationStore, Incarnations, ListedSession, Mark, MentionOfAll, MessageVersion, OutboxRow, Page,
+    Privacy, PrivacyUpdate, Session, SessionStore, SharedStore, Source, StoreAdmin, StoreError, ThreadMessage,
+    UserConversation, UserStore, Value,
 };
 
 #[async_trait]
@@ -49,6 +50,16 @@ impl<S: StoreWrapper> ChatStore for S {
         as_of: Seq,
     ) -> Result<Vec<String>, StoreError> {
         StoreWrapper::emojis(self, conversation, slot, message, as_of).await
+    }
+
+    async fn said(
+        &self,
+        conversation: ConversationId,
+        slot: u64,
+        message: Seq,
+        as_of: Seq,
+    ) -> Result<Said, StoreError> {
+        StoreWrapper::said(self, conversation, slot, message, as_of).await
     }
 
     async fn pins(&self, conversation: ConversationId, as_of: Seq) -> Result<Vec<Pin>, StoreError> {
@@ -91,6 +102,16 @@ impl<S: StoreWrapper> HistoryStore for S {
         StoreWrapper::entry(self, conversation, slot, seq).await
     }
 
+    async fn versions(
+        &self,
+        conversation: ConversationId,
+        message: Seq,
+        after: Option<Seq>,
+        limit: usize,
+    ) -> Result<Vec<MessageVersion>, StoreError> {
+        StoreWrapper::versions(self, conversation, message, after, limit).await
+    }
+
     async fn thread(
         &self,
         conversation: ConversationId,
@@ -108,6 +129,19 @@ impl<S: StoreWrapper> HistoryStore for S {
         limit: usize,
     ) -> Result<Vec<(Seq, u64)>, StoreError> {
         StoreWrapper::threads(self, conversation, before, limit).await
+    }
+
+    async fn mentions(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        page: Page,
+    ) -> Result<Vec<(Seq, u64)>, StoreError> {
+        StoreWrapper::mentions(self, user, conversation, page).await
+    }
+
+    async fn mentions_of_all(&self, conversation: ConversationId, page: Page) -> Result<Vec<MentionOfAll>, StoreError> {
+        StoreWrapper::mentions_of_all(self, conversation, page).await
     }
 
     async fn memberships(

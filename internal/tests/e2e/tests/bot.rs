@@ -110,7 +110,7 @@ async fn a_view_of_frames_alone_is_what_history_has() -> Result<()> {
     for what in [
         CommandKind::React { target: first, emoji: "+1".into() },
         CommandKind::React { target: second, emoji: "+1".into() },
-        CommandKind::Edit { target: first, body: "first!".into() },
+        CommandKind::edit(first, "first!".into()),
         CommandKind::Delete { target: second },
         CommandKind::Unreact { target: first, emoji: "+1".into() },
         CommandKind::ChangeTitle { title: "Coffee".into() },

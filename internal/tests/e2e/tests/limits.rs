@@ -76,6 +76,14 @@ fn texts() -> Section {
         "Texts and ids",
         vec![
             ("text of a message (UTF-8)", bytes(limits::BODY_BYTES_MAX), "`invalid`"),
+            ("users whom a message mentions by name", number(limits::MENTIONS_MAX), "`invalid`"),
+            (
+                "part of a message that a reply quotes",
+                format!("{} characters", number(limits::QUOTE_CHARS_MAX)),
+                "`invalid`",
+            ),
+            ("type of a message's content of another kind", bytes(limits::CUSTOM_KIND_BYTES_MAX), "`invalid`"),
+            ("data of such content (UTF-8)", bytes(limits::CUSTOM_DATA_BYTES_MAX), "`invalid`"),
             ("title of a group (UTF-8)", bytes(limits::TITLE_BYTES_MAX), "`invalid`"),
             ("reaction (UTF-8)", bytes(limits::EMOJI_BYTES_MAX), "`invalid`"),
             (
@@ -103,8 +111,14 @@ fn conversations() -> Section {
                 number(limits::EMOJIS_PER_MESSAGE_MAX),
                 "`too_many_reactions`",
             ),
+            ("edits of a message, each of which is kept", number(limits::EDITS_MAX), "`too_many_edits`"),
             ("messages of a thread, deleted ones too", number(limits::THREAD_MESSAGES_MAX), "`thread_full`"),
             ("pinned messages of a conversation", number(limits::PINS_MAX), "`too_many_pins`"),
+            (
+                "unread mentions that are counted in a conversation",
+                number(chat::limits::MENTIONS_COUNTED_MAX),
+                "the count stays there",
+            ),
             (
                 "reactions shown of one message",
                 number(store::REACTIONS_SHOWN_MAX),

@@ -10,24 +10,24 @@ use anyhow::{Context as _, Result, ensure};
 use client::{ClientEvent, DeviceState, Tracked, View};
 use domain::kinds::{Create, EditMessage, SendMessage};
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Cursor, Effects,
-    Event, Facts, Fingerprint, MessageText, RULES_NEWEST, Seq, UserId,
+    Action, Appended, Change, CommandId, Content, ConversationId, ConversationKind, ConversationState, Cursor,
+    CustomContent, Effects, Event, Facts, Fingerprint, MessageBody, MessageText, RULES_NEWEST, Seq, UserId,
 };
 use eventlog::{DecodedRecord, NewRecord, Record, partition_of};
 use events::{Codec, Delivery, Quarantined};
 use protocol::{
-    BatchedFrame, ClientFrame, CommandFrame, CommandKind, EditBody, EntryBody, FeedFrame, FeedKind, HistoryPage,
-    Received, SendBody, ServerFrame,
+    BatchedFrame, ClientFrame, CommandFrame, CommandKind, ContentBody, EditBody, EntryBody, FeedFrame, FeedKind,
+    HistoryPage, Received, SendBody, ServerFrame, VersionBody, VersionPage,
 };
 use store::tables::Column;
-use store::{Entry, Row, RowValues, Value, rows_of};
+use store::{Entry, ExtrasRow, MessageVersion, Row, RowValues, Value, rows_of};
 
 /// The message text of every value below.
 const WRITTEN: &str = "what nobody else may read";
 
 /// Files that read message text, other than tests, and why. `internal/README.md` has the same list for readers: a
 /// new entry is a decision, and goes into both.
-const READERS: [(&str, &str); 10] = [
+const READERS: [(&str, &str); 11] = [
     ("internal/chat/src/list.rs", "how large a page of conversations is"),
     ("internal/chat/src/paging.rs", "how large a page of history is"),
     ("internal/client/examples/echo.rs", "a bot that answers"),
@@ -37,6 +37,7 @@ const READERS: [(&str, &str); 10] = [
     ("internal/load/src/ledger.rs", "the number in a load's text"),
     ("internal/ops/src/audit/frame.rs", "the audit's own frames"),
     ("internal/protocol/src/text.rs", "JSON of frames and bodies"),
+    ("internal/terminal/src/typed.rs", "names with an @ in what is typed"),
     ("internal/tests/testkit/src/oracle/devices.rs", "the id in a test's text"),
 ];
 /// One more file, which shows the text to a user.
@@ -46,7 +47,7 @@ const RECORDERS: [(&str, &str); 4] = [
     ("internal/events/src/records.rs", "Avro"),
     ("internal/ops/src/audit/expected.rs", "the audit's own rows"),
     ("internal/store/src/decode.rs", "from columns"),
-    ("internal/store/src/rows.rs", "to columns"),
+    ("internal/store/src/content_cells.rs", "to columns"),
 ];
 
 /// What a message becomes on its way through the system.
@@ -99,19 +100,38 @@ fn printed() -> Result<Vec<(&'static str, String)>> {
         printed.extend(on_the_way_out(&way)?);
     }
     let (id, body) = (CommandId::first_at(5), || MessageText::from(WRITTEN));
+    let custom = || Some(CustomContent { kind: "a.b".to_owned(), data: body() });
+    let said = || MessageBody { custom: custom(), ..MessageBody::from(WRITTEN) };
+    let content = || custom().map(ContentBody::from);
+    let version = || VersionBody { seq: Seq::default(), time: 1, body: body(), mentions: None, content: content() };
     printed.extend([
-        ("domain::SendMessage", both(&SendMessage { body: body(), reply_to: None, thread: None })),
-        ("domain::EditMessage", both(&EditMessage { target: id, body: body() })),
-        ("domain::Content", both(&Content::Message { body: body(), reply_to: None, thread: None })),
+        ("domain::MessageBody", both(&said())),
+        ("domain::CustomContent", both(&said().custom)),
+        ("domain::SendMessage", both(&SendMessage { body: said(), reply_to: None, thread: None })),
+        ("domain::EditMessage", both(&EditMessage { target: id, body: said() })),
+        ("domain::Content", both(&Content::Message { body: said(), reply_to: None, thread: None })),
         ("protocol::CommandKind", both(&CommandKind::send(body(), None))),
-        ("protocol::CommandKind", both(&CommandKind::Edit { target: id, body: body() })),
+        ("protocol::CommandKind", both(&CommandKind::edit(id, body()))),
         (
             "protocol::SendBody",
-            both(&SendBody { id, body: body(), reply_to: None, thread: None, also_in_conversation: false }),
+            both(&SendBody {
+                id,
+                body: body(),
+                reply_to: None,
+                thread: None,
+                also_in_conversation: false,
+                quote: None,
+                mentions: None,
+                content: content(),
+            }),
         ),
-        ("protocol::EditBody", both(&EditBody { id, body: body() })),
+        ("protocol::ContentBody", both(&content())),
+        ("protocol::EditBody", both(&EditBody { id, body: body(), mentions: None, content: content() })),
+        ("store::MessageVersion", both(&MessageVersion { changed: Seq::default(), time_ms: 1, body: said() })),
+        ("protocol::VersionBody", both(&version())),
+        ("protocol::VersionPage", both(&VersionPage { versions: vec![version()], more: false })),
         ("protocol::FeedKind", both(&FeedKind::message(body(), None))),
-        ("protocol::FeedKind", both(&FeedKind::Edited { target: id, body: Some(body()) })),
+        ("protocol::FeedKind", both(&FeedKind::edited(id, body()))),
     ]);
     Ok(printed)
 }
@@ -172,7 +192,7 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
     let delivery = Delivery { recipients: vec![author], event_key: frame.event_key(), frame: text };
     let feed = ClientEvent::Feed(Box::new(frame.clone()));
     let (slot, ordinal, time_ms, body) = (0, 1, 2_000, MessageText::from(WRITTEN));
-    let content = Content::Message { body: body.clone(), reply_to: None, thread: None };
+    let content = Content::Message { body: body.clone().into(), reply_to: None, thread: None };
     let entry = Entry {
         seq,
         slot,
@@ -187,6 +207,7 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
         deleted_by: None,
         reactions: Vec::new(),
         replies: None,
+        original: None,
     };
     let shown: EntryBody = serde_json::from_value(serde_json::json!({
         "seq": seq, "id": id, "author": author, "time": time_ms, "kind": "message", "ordinal": ordinal, "changed": seq,
@@ -205,13 +226,15 @@ fn on_the_way_out(Way { event, appended, effects }: &Way) -> Result<Vec<(&'stati
         let of = |column: &Column| written.get(column.name).cloned();
         RowValues::new(row.table(), row.table().columns().map(of).collect())
     });
+    let version = ExtrasRow::Version { message: seq, changed: seq, time_ms, body: body.clone().into() };
     let mut printed = vec![
         ("protocol::FeedFrame", both(&frame)),
         ("protocol::Received", both(&received)),
         ("protocol::BatchedFrame", both(&batch)),
         ("events::Delivery", both(&delivery)),
         ("store::Row", both(&Row::Entry { seq, slot, ordinal, id, author, time_ms, content })),
-        ("store::Row", both(&Row::Edit { seq, slot, body, changed: seq, time_ms })),
+        ("store::Row", both(&Row::Edit { seq, slot, body: body.into(), whole: false, changed: seq, time_ms })),
+        ("store::ExtrasRow", both(&version)),
         ("store::CellWrites", both(&rows)),
         ("store::RowValues", both(&values.collect::<Vec<_>>())),
         ("store::Entry", both(&entry)),
@@ -250,8 +273,10 @@ fn no_value_of_a_public_type_shows_what_somebody_wrote() -> Result<()> {
     let mut holders = BTreeSet::new();
     for (file, text) in all_sources()? {
         let folder = file.split('/').nth(1).unwrap_or_default().to_owned();
-        let held = holders_of("MessageText", &text).into_iter().map(|name| format!("{folder}::{name}"));
-        holders.extend(held.filter(|name| !name.starts_with("tests::")));
+        for kind in ["MessageText", "MessageBody"] {
+            let held = holders_of(kind, &text).into_iter().map(|name| format!("{folder}::{name}"));
+            holders.extend(held.filter(|name| !name.starts_with("tests::")));
+        }
     }
     ensure!(holders.len() > 10, "only these were found: {holders:?}");
     let missing: Vec<_> = holders.iter().filter(|holder| !printed.contains(holder.as_str())).collect();

@@ -28,7 +28,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 /// Series that a process may have.
-const SERIES_MAX: usize = 2_000;
+const SERIES_MAX: usize = 2_100;
 /// The partitions of each topic for which that is promised.
 const PARTITIONS: usize = 96;
 /// The kinds of commands: those of events, and read marks.

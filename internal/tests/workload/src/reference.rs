@@ -35,9 +35,9 @@ impl Reference {
         let memberships = || known.memberships.get(&event.author).cloned().unwrap_or_default();
         let past = past_of(&known.state, event, first.as_ref(), target.as_ref())
             .is_some_and(|past| past.answer(memberships(), appended.seq.before().unwrap_or_default()));
-        // What is not there was never reacted to, and has no thread.
-        let (emojis, thread) = known.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
-        let facts = Facts { first, target, past, emojis, thread };
+        // What is not there was never reacted to, has no thread, and mentions nobody.
+        let of_target = known.targets.facts(event, first.as_ref(), target.as_ref()).unwrap_or_default();
+        let facts = Facts { first, target, past, of_target };
         let effects = apply(&known.state, event, appended, &facts, RULES_TRIAL).expect("the rules are known");
         known.state.absorb(appended.seq, &effects.changes);
         known.targets.absorb(&effects.changes);

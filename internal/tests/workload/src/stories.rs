@@ -4,7 +4,10 @@ use domain::kinds::{
     AddMembers, AddReaction, ChangeRole, ChangeTitle, Create, DeleteMessage, EditMessage, IntoThread, Leave,
     PinMessage, RemoveMember, RemoveReaction, SendMessage, UnpinMessage, Withdraw,
 };
-use domain::{Action, CommandId, ConversationId, ConversationKind, Event, RULES_NEWEST, Role, UserId};
+use domain::{
+    Action, CommandId, ConversationId, ConversationKind, CustomContent, Event, Mentions, MessageBody, RULES_NEWEST,
+    Reply, Role, UserId,
+};
 
 use crate::{Random, Reference};
 
@@ -172,7 +175,8 @@ impl Stories {
         let owner = state.members.iter().find(|(_, membership)| membership.role == Role::Owner);
         let target = self.target(at);
         let action = match (self.random.below(30), target) {
-            (0..8, _) => send(&format!("message {}", self.counter), None, None),
+            (0..5, _) => send(&format!("message {}", self.counter), None, None),
+            (5..8, _) => Action::SendMessage(SendMessage { body: self.body("message"), reply_to: None, thread: None }),
             (8, target) => send(&format!("answer {}", self.counter), target.map(|(id, _)| id), None),
             (24..27, Some((root, _))) => {
                 let thread = IntoThread { root, also_in_conversation: self.random.chance(30) };
@@ -192,7 +196,7 @@ impl Stories {
             }
             (9..12, Some((target, theirs))) => {
                 author = if self.random.chance(70) { theirs } else { author };
-                Action::EditMessage(EditMessage { target, body: format!("edit {}", self.counter).into() })
+                Action::EditMessage(EditMessage { target, body: self.body("edit") })
             }
             (12..14, Some((target, theirs))) => {
                 author = if self.random.chance(70) { theirs } else { author };
@@ -228,6 +232,17 @@ impl Stories {
         event(id, conversation, author, now_ms, action)
     }
 
+    /// A text, mostly with mentions; some are of strangers, and some of everybody by who may not.
+    fn body(&mut self, what: &str) -> MessageBody {
+        let users = (0..self.random.below(3)).map(|_| *self.random.pick(&self.users)).collect();
+        let custom = CustomContent { kind: "com.example.poll".into(), data: "{}".into() };
+        MessageBody {
+            text: format!("{what} {}", self.counter).into(),
+            mentions: Mentions::new(users, self.random.chance(15)),
+            custom: Some(custom).filter(|_| self.random.chance(20)),
+        }
+    }
+
     /// A message that was sent before, with its author.
     fn target(&mut self, at: usize) -> Option<(CommandId, UserId)> {
         let said = &self.stories[at].said;
@@ -242,7 +257,7 @@ impl Stories {
 }
 
 fn send(body: &str, reply_to: Option<CommandId>, thread: Option<IntoThread>) -> Action {
-    Action::SendMessage(SendMessage { body: body.into(), reply_to, thread })
+    Action::SendMessage(SendMessage { body: body.into(), reply_to: reply_to.map(Reply::from), thread })
 }
 
 fn event(id: CommandId, conversation: ConversationId, author: UserId, received_ms: i64, action: Action) -> Event {

@@ -154,7 +154,8 @@ fn saying(random: &mut Random) -> What {
         return What::Repeat { device, how, http };
     }
     let verb = match random.below(50) {
-        0..11 => Verb::Send,
+        0..8 => Verb::Send,
+        8..11 => Verb::Mention,
         11 => Verb::Long,
         12..14 => Verb::Mark,
         14..16 => Verb::Reply,

@@ -166,6 +166,8 @@ pub enum Verb {
     Reply,
     /// Sends a message into a thread.
     Thread,
+    /// Sends a message that mentions members, and sometimes has more.
+    Mention,
     /// Edits an own message.
     Edit,
     /// Deletes an own message.

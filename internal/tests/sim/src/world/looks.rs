@@ -69,6 +69,7 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
         kind: _,
         ordinal: _,
         reply_to: _,
+        quote: _,
         thread: _,
         thread_ordinal: _,
         also_in_conversation: _,
@@ -76,14 +77,18 @@ fn is_of<'v>(entry: &EntryBody, versions: &(impl Iterator<Item = &'v EntryBody> 
         changed: _,
         edited: _,
         body,
+        mentions,
+        content,
         deleted,
         deleted_by,
         reactions,
         replies,
         withheld,
     } = entry;
-    let text =
-        |version: &EntryBody| (&version.body, version.deleted, &version.deleted_by) == (body, *deleted, deleted_by);
+    let text = |version: &EntryBody| {
+        (&version.body, &version.mentions, &version.content) == (body, mentions, content)
+            && (version.deleted, &version.deleted_by) == (*deleted, deleted_by)
+    };
     let left_out = *withheld && body.is_none();
     let reacted = |reaction: &ReactionBody| versions.clone().any(|version| version.reactions.contains(reaction));
     let thread = replies.is_none() || versions.clone().any(|version| version.replies == *replies);

@@ -1,8 +1,8 @@
 //! The commands that devices send, chosen from what they know at that moment.
 
-use domain::kinds::SendMessage;
-use domain::{Action, CommandId, ConversationId, UserId};
-use protocol::{CommandFrame, CommandKind, EntryBody, OwnStatus};
+use domain::kinds::{EditMessage, SendMessage};
+use domain::{Action, CommandId, ConversationId, MessageBody, UserId};
+use protocol::{CommandFrame, CommandKind, ContentBody, EntryBody, MentionsBody, OwnStatus, QuoteBody};
 use testkit::device::{Device, Route};
 use workload::Random;
 
@@ -50,6 +50,17 @@ impl World {
             if matches!(&action, Action::SendMessage(SendMessage { thread: Some(_), .. })) {
                 trace.count("send_message into a thread");
             }
+            let body = match &action {
+                Action::SendMessage(SendMessage { body, .. }) | Action::EditMessage(EditMessage { body, .. }) => body,
+                _ => &MessageBody::default(),
+            };
+            if !body.is_plain() {
+                trace.count(if action.target().is_some() {
+                    "edit_message with more"
+                } else {
+                    "send_message with more"
+                });
+            }
         }
         let route = if http { Route::Http } else { Route::Socket };
         // Devices send no malformed commands, so this cannot fail.
@@ -73,13 +84,15 @@ impl World {
             }
             Verb::Reply
             | Verb::Thread
+            | Verb::Mention
             | Verb::Edit
             | Verb::Delete
             | Verb::React
             | Verb::Unreact
             | Verb::Pin
             | Verb::Unpin => {
-                CommandFrame::new(id, conversation, about_message(verb, (device, conversation), id, random)?)
+                let users = self.mentioned(room, random);
+                CommandFrame::new(id, conversation, about_message(verb, (device, conversation), (id, users), random)?)
             }
             Verb::Mark => {
                 let memory = device.memory();
@@ -109,6 +122,15 @@ impl World {
             Verb::Create => self.creation(room, me, id)?,
             strange => self.hostile_command((room, number), strange, id, random)?,
         })
+    }
+
+    /// Users for a message to mention: mostly members.
+    fn mentioned(&self, room: &Room, random: &mut Random) -> Vec<UserId> {
+        let mut users = Vec::new();
+        for _ in 0..=random.below(2) {
+            users.push(self.people.accounts[*random.pick(&room.members)].user);
+        }
+        users
     }
 
     /// A creation: a member of a direct conversation creates it under a fresh id; the founder of a group repeats its
@@ -165,7 +187,7 @@ fn reacted_to(device: &Device, conversation: ConversationId, random: &mut Random
 fn about_message(
     verb: Verb,
     (device, conversation): (&Device, ConversationId),
-    id: CommandId,
+    (id, users): (CommandId, Vec<UserId>),
     random: &mut Random,
 ) -> Option<CommandKind> {
     let me = device.memory().user;
@@ -177,11 +199,31 @@ fn about_message(
             let entry = recent(device, conversation, random, |_| true)?;
             let root = if random.below(8) == 0 { entry.id } else { entry.thread.unwrap_or(entry.id) };
             let (body, also_in_conversation) = (format!("message {id}").into(), random.below(4) == 0);
-            CommandKind::Send { body, reply_to: None, thread: Some(root), also_in_conversation }
+            let mut into_thread = CommandKind::send_into_thread(body, root, also_in_conversation);
+            if let CommandKind::Send { mentions, .. } = &mut into_thread {
+                *mentions = Some(MentionsBody { users, all: false }).filter(|_| random.below(3) == 0);
+            }
+            into_thread
+        }
+        Verb::Mention => {
+            let reply_to = recent(device, conversation, random, |_| true).map(|entry| entry.id);
+            let quote = reply_to.filter(|_| random.below(2) == 0).map(|_| QuoteBody { from: 0, to: 5 });
+            let data = format!("{{\"of\":\"{id}\"}}").into();
+            CommandKind::Send {
+                body: format!("message {id}").into(),
+                reply_to,
+                thread: None,
+                also_in_conversation: false,
+                quote,
+                mentions: Some(MentionsBody { users, all: random.below(6) == 0 }),
+                content: Some(ContentBody { kind: "com.example.poll".into(), data }).filter(|_| random.below(4) == 0),
+            }
         }
         Verb::Edit => {
             let target = recent(device, conversation, random, |entry| entry.author == me)?.id;
-            CommandKind::Edit { target, body: format!("edit {id}").into() }
+            let (body, all) = (format!("edit {id}").into(), random.below(12) == 0);
+            let mentions = Some(MentionsBody { users, all }).filter(|_| random.below(2) == 0);
+            CommandKind::Edit { target, body, mentions, content: None }
         }
         Verb::Delete => {
             // Admins delete what others said; for all others that is refused.

@@ -132,12 +132,13 @@ impl Http {
             CommandKind::ChangeTitle { title } => {
                 self.give(Method::PUT, &format!("{at}/title"), &TitleBody { id, title }).await
             }
-            CommandKind::Send { body, reply_to, thread, also_in_conversation } => {
-                let body = SendBody { id, body, reply_to, thread, also_in_conversation };
+            CommandKind::Send { body, reply_to, thread, also_in_conversation, quote, mentions, content } => {
+                let body = SendBody { id, body, reply_to, thread, also_in_conversation, quote, mentions, content };
                 self.give(Method::POST, &format!("{at}/messages"), &body).await
             }
-            CommandKind::Edit { target, body } => {
-                self.give(Method::PUT, &format!("{at}/messages/{target}"), &EditBody { id, body }).await
+            CommandKind::Edit { target, body, mentions, content } => {
+                let body = EditBody { id, body, mentions, content };
+                self.give(Method::PUT, &format!("{at}/messages/{target}"), &body).await
             }
             CommandKind::Delete { target } => self.take_away(&format!("{at}/messages/{target}?id={id}")).await,
             CommandKind::React { target, emoji } => {

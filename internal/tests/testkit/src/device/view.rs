@@ -71,7 +71,7 @@ impl Room {
     pub(crate) fn apply(&mut self, frame: &FeedFrame, me: UserId) -> Own {
         let FeedFrame::Event { seq, id, author, time, ordinal, what, .. } = frame else { return Own::Nothing };
         let (seq, author, time) = (*seq, *author, *time);
-        let entry = |kind: &str, body: Option<MessageText>, users: Vec<UserId>, reply_to| EntryBody {
+        let entry = |kind: &str, body: Option<MessageText>, users: Vec<UserId>| EntryBody {
             seq,
             id: *id,
             author,
@@ -80,10 +80,13 @@ impl Room {
             ordinal: ordinal.unwrap_or_default(),
             changed: seq,
             body,
-            reply_to,
+            reply_to: None,
             thread: None,
             thread_ordinal: None,
             also_in_conversation: false,
+            quote: None,
+            mentions: None,
+            content: None,
             users,
             edited: None,
             deleted: false,
@@ -95,33 +98,23 @@ impl Room {
         match what {
             FeedKind::Created { .. } => {
                 self.set_membership(seq, true);
-                self.merge(entry("created", None, Vec::new(), None));
+                self.merge(entry("created", None, Vec::new()));
             }
             FeedKind::Joined { members } => {
-                self.merge(entry("joined", None, members.clone(), None));
+                self.merge(entry("joined", None, members.clone()));
                 if members.contains(&me) {
                     self.set_membership(seq, true);
                     return Own::Joined;
                 }
             }
             FeedKind::Left { user, .. } => {
-                self.merge(entry("left", None, vec![*user], None));
+                self.merge(entry("left", None, vec![*user]));
                 if *user == me {
                     self.set_membership(seq, false);
                 }
             }
-            FeedKind::TitleChanged { title } => {
-                self.merge(entry("title", Some(title.as_str().into()), Vec::new(), None))
-            }
-            FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation } => {
-                let (thread, thread_ordinal, also_in_conversation) = (*thread, *thread_ordinal, *also_in_conversation);
-                let message = entry("message", Some(body.clone()), Vec::new(), *reply_to);
-                self.merge(EntryBody { thread, thread_ordinal, also_in_conversation, ..message });
-                let root = thread.and_then(|root| self.seqs.get(&root)).and_then(|root| self.entries.get_mut(root));
-                if let Some((root, messages)) = root.zip(thread_ordinal) {
-                    root.replies = newer(root.replies, Some(RepliesBody { messages, last: seq, last_time: time }));
-                }
-            }
+            FeedKind::TitleChanged { title } => self.merge(entry("title", Some(title.as_str().into()), Vec::new())),
+            FeedKind::Message { .. } => self.said(what, entry("message", None, Vec::new())),
             FeedKind::Edited { .. }
             | FeedKind::Deleted { .. }
             | FeedKind::Reacted { .. }
@@ -135,10 +128,34 @@ impl Room {
         Own::Nothing
     }
 
+    /// Adds a message, which its root shows, too, if it is in a thread.
+    fn said(&mut self, what: &FeedKind, entry: EntryBody) {
+        let FeedKind::Message { body, reply_to, thread, thread_ordinal, also_in_conversation, .. } = what else {
+            return;
+        };
+        let FeedKind::Message { quote, mentions, content, .. } = what else { return };
+        let (last, last_time) = (entry.seq, entry.time);
+        self.merge(EntryBody {
+            body: Some(body.clone()),
+            reply_to: *reply_to,
+            quote: *quote,
+            mentions: mentions.clone(),
+            content: content.clone(),
+            thread: *thread,
+            thread_ordinal: *thread_ordinal,
+            also_in_conversation: *also_in_conversation,
+            ..entry
+        });
+        let root = thread.and_then(|root| self.seqs.get(&root)).and_then(|root| self.entries.get_mut(root));
+        if let Some((root, messages)) = root.zip(*thread_ordinal) {
+            root.replies = newer(root.replies, Some(RepliesBody { messages, last, last_time }));
+        }
+    }
+
     /// Applies an event that changes a message.
     fn rewrite(&mut self, (seq, author, time): (Seq, UserId, i64), what: &FeedKind) -> Own {
         match what {
-            FeedKind::Edited { target, body: None }
+            FeedKind::Edited { target, body: None, .. }
             | FeedKind::Reacted { target, emoji: None }
             | FeedKind::ReactionAdded { target, emoji: None }
             | FeedKind::ReactionRemoved { target, emoji: None } => {
@@ -146,14 +163,20 @@ impl Room {
                     return Own::Changed;
                 }
             }
-            FeedKind::Edited { target, body: Some(body) } => self.change(*target, seq, |message| {
-                if !message.deleted {
-                    message.body = Some(body.clone());
-                    message.edited = Some(time);
-                }
-            }),
+            FeedKind::Edited { target, body: Some(body), mentions, content, .. } => {
+                self.change(*target, seq, |message| {
+                    if !message.deleted {
+                        message.body = Some(body.clone());
+                        message.mentions = mentions.clone();
+                        message.content = content.clone();
+                        message.edited = Some(time);
+                    }
+                })
+            }
             FeedKind::Deleted { target } => self.change(*target, seq, |message| {
                 message.body = Some("".into());
+                message.mentions = None;
+                message.content = None;
                 message.deleted = true;
                 if message.author != author {
                     message.deleted_by = Some(author);

@@ -2,7 +2,7 @@
 
 use domain::{CommandId, ConversationId};
 use environment::Clock;
-use protocol::{CommandFrame, CommandKind, EntryBody};
+use protocol::{CommandFrame, CommandKind, ContentBody, EntryBody, MentionsBody, QuoteBody};
 use uuid::Uuid;
 use workload::Random;
 
@@ -67,7 +67,9 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
         0..8 => {
             let target = own(device, conversation, random)?.id;
             let id = fresh(random);
-            chosen(CommandFrame::new(id, conversation, CommandKind::Edit { target, body: format!("edit {id}").into() }))
+            let (body, mentions) = (format!("edit {id}").into(), mentioned(world, room, random));
+            let what = CommandKind::Edit { target, body, mentions, content: None };
+            chosen(CommandFrame::new(id, conversation, what))
         }
         8..11 => {
             // Admins delete what others said; for all others that is refused.
@@ -107,10 +109,26 @@ pub(super) fn choose(world: &World, random: &mut Random) -> Option<Chosen> {
             let body = format!("message {id} {}", "x".repeat(usize::try_from(random.below(120)).unwrap_or(0))).into();
             let also_in_conversation = root.is_some() && random.chance(25);
             let reply_to = answers.map(|entry| entry.id);
-            let what = CommandKind::Send { body, reply_to, thread: root, also_in_conversation };
+            let quote = reply_to.filter(|_| random.chance(50)).map(|_| QuoteBody { from: 0, to: 7 });
+            let (mentions, data) = (mentioned(world, room, random), "{\"options\":2}".into());
+            let content = random.chance(3).then(|| ContentBody { kind: "com.example.poll".into(), data });
+            let what =
+                CommandKind::Send { body, reply_to, thread: root, also_in_conversation, quote, mentions, content };
             chosen(CommandFrame::new(id, conversation, what))
         }
     }
+}
+
+/// Now and then one or two members, rarely everybody, which is refused for who is no admin.
+fn mentioned(world: &World, room: &LoadRoom, random: &mut Random) -> Option<MentionsBody> {
+    if !random.chance(12) {
+        return None;
+    }
+    let mut users = Vec::new();
+    for _ in 0..=random.below(2) {
+        users.push(world.accounts[*random.pick(&room.members)].user);
+    }
+    Some(MentionsBody { users, all: random.chance(10) })
 }
 
 /// Mostly a connected device of a member; sometimes any device.
@@ -248,6 +266,9 @@ mod tests {
             thread: None,
             thread_ordinal: None,
             also_in_conversation: false,
+            quote: None,
+            mentions: None,
+            content: None,
             users: Vec::new(),
             edited: None,
             deleted: false,

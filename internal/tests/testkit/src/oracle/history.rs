@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use domain::{ConversationId, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use protocol::{ConversationBody, ConversationPage, EntryBody, HistoryPage};
+use protocol::{ConversationBody, ConversationPage, EntryBody, HistoryPage, VersionPage};
 use tokio::time::{Instant, sleep};
 
 use super::again::again;
@@ -21,6 +21,8 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(600);
 const ASK_EVERY: Duration = Duration::from_millis(200);
 /// Timelines that are read at the same time.
 const READS_AT_ONCE: usize = 8;
+/// Edited messages of a conversation of which each member looks at the versions.
+const VERSIONS_LOOKED_AT: usize = 3;
 
 /// Waits until storage has applied everything that is in the log now.
 ///
@@ -59,6 +61,7 @@ pub async fn check_history(truth: &Truth, world: &World) -> Result<Verdict> {
             check_timeline(story, account.user, id, &rows, &mut verdict);
             if story.is_member(account.user) {
                 check_pins(story, http, account.user, id, &mut verdict).await?;
+                check_versions(story, http, account.user, id, &mut verdict).await?;
             }
         }
     }
@@ -102,6 +105,34 @@ async fn check_pins(story: &Story, http: &Http, user: UserId, id: ConversationId
     Ok(())
 }
 
+/// Looks at what a few edited messages said, of those that the user has been there for: what was said at first, and since
+/// each edit.
+async fn check_versions(
+    story: &Story,
+    http: &Http,
+    user: UserId,
+    id: ConversationId,
+    verdict: &mut Verdict,
+) -> Result<()> {
+    let joined = story.spans.get(&user).and_then(|spans| spans.last()).map(|(from, _)| *from);
+    let there = story.edits.iter().filter(|(message, _)| Some(**message) > joined);
+    for (message, edits) in there.take(VERSIONS_LOOKED_AT) {
+        let Some(versions) = story.entries.get(message) else { continue };
+        let (Some(first), Some(newest)) = (versions.first(), versions.last()) else { continue };
+        let path = format!("/v1/conversations/{id}/messages/{}/versions", first.id);
+        let page: VersionPage = again(&format!("versions in {id} for {user}"), async || http.get(&path).await).await?;
+        let first_seq = first.seq;
+        let edited = page.versions.into_iter().filter(|version| version.seq > first_seq);
+        let found: Vec<_> = edited.map(|version| (version.seq, version.body)).collect();
+        let expected = if newest.deleted { &[][..] } else { &edits[..] };
+        verdict.compared("versions", found.len());
+        if !expected.starts_with(&found) || (found.len() < expected.len() && !page.more) {
+            verdict.fault(Fault::HistoryDiffers, || format!("versions of {} in {id} for {user}", first.id));
+        }
+    }
+    Ok(())
+}
+
 async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verdict) -> Result<()> {
     let (mut listed, mut next): (Vec<ConversationBody>, Option<String>) = (Vec::new(), None);
     loop {
@@ -125,12 +156,13 @@ async fn check_list(truth: &Truth, http: &Http, user: UserId, verdict: &mut Verd
             continue;
         };
         let mark = truth.marks.get(&user).and_then(|marks| marks.get(&id)).copied();
-        let unread = story.unread(user, mark.map(|(seq, _)| seq));
+        let read = mark.map(|(seq, _)| seq);
+        let (unread, mentions) = (story.unread(user, read), story.mentions(user, read));
         let seen: Vec<&EntryBody> = story.visible(user).filter_map(|(_, versions)| versions.last()).collect();
         let last = seen.into_iter().rev().find(|entry| counts(entry));
-        let found =
-            (body.head, body.unread, body.mark.map(|mark| (mark.seq, mark.ordinal)), body.last_message.as_ref());
-        let expected = (story.head.0, unread, mark, last);
+        let counts = (body.unread, body.mentions);
+        let found = (body.head, counts, body.mark.map(|mark| (mark.seq, mark.ordinal)), body.last_message.as_ref());
+        let expected = (story.head.0, (unread, mentions), mark, last);
         if found != expected {
             verdict.fault(Fault::HistoryDiffers, || format!("{id} in the list of {user}: {found:?}, not {expected:?}"));
         }

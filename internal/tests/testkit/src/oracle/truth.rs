@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use domain::kinds::Withdraw;
 use domain::{
-    Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, ReactionChange, Seq, UserId,
+    Action, Appended, Change, CommandId, Content, ConversationId, Decision, Event, IdRow, MessageBody, MessageText,
+    ReactionChange, Seq, UserId,
 };
 use eventlog::Meaning;
-use protocol::{EntryBody, FeedFrame, ReactionBody, RepliesBody};
+use protocol::{ContentBody, EntryBody, FeedFrame, MentionsBody, QuoteBody, ReactionBody, RepliesBody};
 use workload::Reference;
 
 use super::log::Logged;
@@ -58,6 +59,8 @@ pub struct Story {
     pub gone: BTreeSet<Seq>,
     /// The pinned messages.
     pub pins: BTreeSet<Seq>,
+    /// What messages have said since their edits under version 3 of the rules or later, by the seq of each.
+    pub edits: BTreeMap<Seq, Vec<(Seq, MessageText)>>,
     /// Each user's last message under version 2 of the rules or later.
     pub sent: BTreeMap<UserId, Seq>,
 }
@@ -131,10 +134,15 @@ impl Story {
                     self.sent.insert(event.author, appended.seq);
                 }
             }
-            Change::Body { seq, body, .. } => self.version(*seq, appended.seq, |entry| {
-                entry.body = Some(body.clone());
-                entry.edited = Some(appended.append_time_ms);
-            }),
+            Change::Body { seq, body, .. } => {
+                if event.rules >= 3 {
+                    self.edits.entry(*seq).or_default().push((appended.seq, body.text.clone()));
+                }
+                self.version(*seq, appended.seq, |entry| {
+                    say(entry, body);
+                    entry.edited = Some(appended.append_time_ms);
+                });
+            }
             // Its root shows how long the thread is.
             Change::Thread { of, ordinal, .. } => {
                 let (last, last_time) = (appended.seq, appended.append_time_ms);
@@ -146,7 +154,7 @@ impl Story {
             Change::Deleted { seq, by, .. } => {
                 self.gone.extend((event.rules >= 2).then_some(*seq));
                 self.version(*seq, appended.seq, |entry| {
-                    entry.body = Some("".into());
+                    say(entry, &MessageBody::default());
                     entry.deleted = true;
                     entry.deleted_by = *by;
                     entry.reactions.clear();
@@ -173,7 +181,8 @@ impl Story {
             }
             Change::Id { id, row } => drop(self.ids.insert(*id, *row)),
             Change::Pins(pins) => self.pins = pins.iter().map(|pin| pin.seq).collect(),
-            Change::Settings(_) => {}
+            // What messages say is in the entries.
+            Change::Settings(_) | Change::Extras { .. } => {}
         }
     }
 
@@ -196,6 +205,16 @@ impl Story {
             Some(**seq) > read && !self.gone.contains(*seq) && versions.first().is_some_and(counts)
         };
         self.entries.iter().filter(stands).count() as u64
+    }
+
+    /// The messages of others that mention the user, counted one by one: those beyond what the user has read.
+    #[must_use]
+    pub fn mentions(&self, user: UserId, mark: Option<Seq>) -> u64 {
+        let joined = self.spans.get(&user).and_then(|spans| spans.last()).map(|(from, _)| *from);
+        let read = mark.max(joined).max(self.sent.get(&user).copied());
+        let newest =
+            self.entries.iter().filter(|(seq, _)| Some(**seq) > read).filter_map(|(_, versions)| versions.last());
+        newest.filter(|entry| entry.author != user && mentions(entry, user)).count() as u64
     }
 
     /// The seq at which the user left; `None` for members.
@@ -256,6 +275,9 @@ fn withheld(newest: &EntryBody, left: Seq) -> EntryBody {
         changed: newest.seq,
         body: newest.body.clone().filter(|_| untouched || newest.kind != "message"),
         reply_to: newest.reply_to,
+        quote: newest.quote,
+        mentions: newest.mentions.clone().filter(|_| untouched),
+        content: newest.content.clone().filter(|_| untouched),
         thread: newest.thread,
         thread_ordinal: newest.thread_ordinal,
         also_in_conversation: newest.also_in_conversation,
@@ -270,18 +292,18 @@ fn withheld(newest: &EntryBody, left: Seq) -> EntryBody {
 }
 
 fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> EntryBody {
-    let thread = match content {
-        Content::Message { thread, .. } => *thread,
-        _ => None,
+    let (reply, thread) = match content {
+        Content::Message { reply_to, thread, .. } => (*reply_to, *thread),
+        _ => (None, None),
     };
-    let (kind, body, reply_to, users) = match content {
-        Content::Message { body, reply_to, .. } => ("message", Some(body.clone()), *reply_to, Vec::new()),
-        Content::Created => ("created", None, None, Vec::new()),
-        Content::Joined(users) => ("joined", None, None, users.clone()),
-        Content::Left(user) => ("left", None, None, vec![*user]),
-        Content::Title(title) => ("title", Some(title.as_str().into()), None, Vec::new()),
+    let (kind, body, users) = match content {
+        Content::Message { .. } => ("message", None, Vec::new()),
+        Content::Created => ("created", None, Vec::new()),
+        Content::Joined(users) => ("joined", None, users.clone()),
+        Content::Left(user) => ("left", None, vec![*user]),
+        Content::Title(title) => ("title", Some(title.as_str().into()), Vec::new()),
     };
-    EntryBody {
+    let mut entry = EntryBody {
         seq: appended.seq,
         id: event.id,
         author: event.author,
@@ -290,7 +312,10 @@ fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> 
         ordinal,
         changed: appended.seq,
         body,
-        reply_to,
+        reply_to: reply.map(|reply| reply.to),
+        quote: reply.and_then(|reply| reply.quote).map(|quote| QuoteBody { from: quote.from, to: quote.to }),
+        mentions: None,
+        content: None,
         thread: thread.map(|thread| thread.root),
         thread_ordinal: thread.map(|thread| thread.ordinal),
         also_in_conversation: thread.is_some_and(|thread| thread.also_in_conversation),
@@ -301,7 +326,23 @@ fn entry(event: &Event, appended: Appended, ordinal: u64, content: &Content) -> 
         reactions: Vec::new(),
         replies: None,
         withheld: false,
+    };
+    if let Content::Message { body, .. } = content {
+        say(&mut entry, body);
     }
+    entry
+}
+
+/// What a message says from now on.
+fn say(entry: &mut EntryBody, MessageBody { text, mentions, custom }: &MessageBody) {
+    let somebody = mentions.all || !mentions.users().is_empty();
+    entry.body = Some(text.clone());
+    entry.mentions = somebody.then(|| MentionsBody { users: mentions.users().to_vec(), all: mentions.all });
+    entry.content = custom.clone().map(|custom| ContentBody { kind: custom.kind, data: custom.data });
+}
+
+fn mentions(entry: &EntryBody, user: UserId) -> bool {
+    entry.mentions.as_ref().is_some_and(|mentions| mentions.all || mentions.users.contains(&user))
 }
 
 /// Written out here, independently of the reducer: what counts in the conversation.
