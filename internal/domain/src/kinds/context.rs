@@ -123,6 +123,11 @@ impl<'a> Context<'a> {
         if self.event.rules < 3 {
             return Err(Refusal::Invalid);
         }
+        self.acts_for_everybody(role)
+    }
+
+    /// Whether the author may do what concerns every member: in a group as an admin, in a direct conversation always.
+    fn acts_for_everybody(&self, role: Role) -> Result<(), Refusal> {
         let direct = self.group().is_err();
         if direct || role >= Role::Admin { Ok(()) } else { Err(Refusal::Forbidden) }
     }
@@ -174,9 +179,8 @@ impl<'a> Context<'a> {
     /// Whether the author may mention these, whom the message has not mentioned `before`: every member in a group as an
     /// admin, in a direct conversation always; users if they are members.
     pub(super) fn may_mention(&self, role: Role, before: &Mentions, mentions: &Mentions) -> Result<(), Refusal> {
-        let direct = self.group().is_err();
-        if mentions.all && !before.all && !direct && role < Role::Admin {
-            return Err(Refusal::Forbidden);
+        if mentions.all && !before.all {
+            self.acts_for_everybody(role)?;
         }
         let known = |user| self.state.members.contains_key(&user);
         if mentions.without(before).all(known) { Ok(()) } else { Err(Refusal::NoSuchMember) }

@@ -1,7 +1,7 @@
 //! `delete_message`: deletes a message.
 
 use super::prelude::*;
-use crate::{Extras, Said};
+use crate::Extras;
 
 /// Deletes a message for good: one of the author's own or, since version 3 of the rules, another's as an admin.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +33,10 @@ impl EventKind for DeleteMessage {
         let role = at.member()?;
         let (row, slot) = at.deletable_message(role)?;
         let by = Some(at.event.author).filter(|author| *author != row.author);
-        let Said { extras: before, edits } = &at.facts.of_target.said;
-        let (whole, edits, thread) = (at.facts.of_target.said.was_more(), edits.clone(), row.thread);
+        let said = &at.facts.of_target.said;
+        let (whole, edits, thread) = (said.was_more(), said.edits.clone(), row.thread);
         let deleted = Change::Deleted { id: self.target, seq: row.seq, slot, by, thread, whole, edits };
-        let extras = at.extras((row.seq, slot), row.author, (before, Extras::default()), None);
+        let extras = at.extras((row.seq, slot), row.author, (&said.extras, Extras::default()), None);
         Ok(std::iter::once(deleted).chain(at.without_pin(row.seq)).chain(extras).collect())
     }
 

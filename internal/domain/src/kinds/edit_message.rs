@@ -35,12 +35,12 @@ impl EventKind for EditMessage {
         let role = at.member()?;
         at.body_fits(&self.body)?;
         let (row, slot) = at.own_message()?;
-        let before = &at.facts.of_target.said.extras;
-        at.may_mention(role, &before.mentions, &self.body.mentions)?;
+        let said = &at.facts.of_target.said;
+        at.may_mention(role, &said.extras.mentions, &self.body.mentions)?;
         let edit = at.kept_edit()?;
-        let (kept, whole) = (edit.is_some(), at.facts.of_target.said.was_more() || !self.body.is_plain());
+        let (kept, whole) = (edit.is_some(), said.was_more() || !self.body.is_plain());
         let body = Change::Body { id: self.target, seq: row.seq, slot, body: self.body.clone(), kept, whole };
-        let extras = at.extras((row.seq, slot), row.author, (before, self.body.extras()), edit);
+        let extras = at.extras((row.seq, slot), row.author, (&said.extras, self.body.extras()), edit);
         Ok(std::iter::once(body).chain(extras).collect())
     }
 
