@@ -9,8 +9,7 @@ use domain::{ConversationId, Seq, UserId};
 use protocol::HistoryPage;
 use store::{Direction, Page};
 
-use crate::history::{Anchor, HistoryQuery};
-use crate::paging::{self, PAGE_MAX};
+use crate::history::HistoryQuery;
 use crate::parts::Part;
 use crate::service::{Chat, Reader};
 
@@ -28,9 +27,7 @@ async fn mentions(
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
-    let page = (Anchor::of(query.before, query.after)?, paging::limit(query.limit, PAGE_MAX)?);
-    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
-    chat.part_page(caller.user, conversation, &mut reading, Part::Mentions(caller.user), page).await.map(Json)
+    chat.part_asked_for(caller.user, conversation, &query, Part::Mentions(caller.user)).await
 }
 
 impl Chat {

@@ -1,15 +1,15 @@
 //! Parts of a timeline whose entries are not next to one another: a thread, the roots of threads, the pinned messages, the
 //! messages that mention the reader.
 
-use api::ApiError;
+use api::{ApiError, Json};
 use commands::faults;
 use domain::{ConversationId, Pin, Seq, UserId};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use protocol::HistoryPage;
 use store::{Direction, Entry, Page, StoreError};
 
-use crate::history::Anchor;
-use crate::paging::{self, ENTRIES_AT_ONCE};
+use crate::history::{Anchor, HistoryQuery};
+use crate::paging::{self, ENTRIES_AT_ONCE, PAGE_MAX};
 use crate::reading::Reading;
 use crate::service::Chat;
 
@@ -32,6 +32,19 @@ pub(crate) enum Part {
 }
 
 impl Chat {
+    /// The page of a part of the timeline that a client asks for.
+    pub(crate) async fn part_asked_for(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+        query: &HistoryQuery,
+        part: Part,
+    ) -> Result<Json<HistoryPage>, ApiError> {
+        let page = (Anchor::of(query.before, query.after)?, paging::limit(query.limit, PAGE_MAX)?);
+        let mut reading = self.open_as_asked(user, conversation, query.at_least).await?;
+        self.part_page(user, conversation, &mut reading, part, page).await.map(Json)
+    }
+
     /// A page of a part of the timeline, with what the reader may see of its entries.
     pub(crate) async fn part_page(
         &self,

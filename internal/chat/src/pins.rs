@@ -7,8 +7,7 @@ use domain::{CommandId, ConversationId};
 use process::TraceParent;
 use protocol::{CommandBody, CommandFrame, CommandKind, HistoryPage};
 
-use crate::history::{Anchor, HistoryQuery};
-use crate::paging::{self, PAGE_MAX};
+use crate::history::HistoryQuery;
 use crate::parts::Part;
 use crate::service::{Chat, Logged, Reader};
 
@@ -46,7 +45,5 @@ async fn pins(
     Path(conversation): Path<ConversationId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
-    let page = (Anchor::of(query.before, query.after)?, paging::limit(query.limit, PAGE_MAX)?);
-    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
-    chat.part_page(caller.user, conversation, &mut reading, Part::Pins, page).await.map(Json)
+    chat.part_asked_for(caller.user, conversation, &query, Part::Pins).await
 }

@@ -60,9 +60,9 @@ async fn threads(
     Path(conversation): Path<ConversationId>,
     Query(query): Query<ThreadsQuery>,
 ) -> Result<Json<HistoryPage>, ApiError> {
-    let page = (Anchor::Before(query.before), paging::limit(query.limit, PAGE_MAX)?);
-    let mut reading = chat.open_as_asked(caller.user, conversation, query.at_least).await?;
-    chat.part_page(caller.user, conversation, &mut reading, Part::Roots, page).await.map(Json)
+    let ThreadsQuery { before, limit, at_least } = query;
+    let query = HistoryQuery { before, after: None, limit, at_least };
+    chat.part_asked_for(caller.user, conversation, &query, Part::Roots).await
 }
 
 impl Chat {
